@@ -1,0 +1,298 @@
+"""Pooled actors: Pykka actors that share a few worker threads.
+
+`pykka.Actor` leaves three methods to implementors of a new kind of actor: the inbox, the future and
+the start of the loop. A `PooledActor` fills them in so that an idle actor is a few objects instead
+of an OS thread: when its inbox goes from empty to non-empty it is put on its dispatcher's run queue,
+and one of the dispatcher's workers handles a batch of its messages.
+
+What Pykka promises still holds: one message at a time, in order, `stop()`, `on_start`, `on_stop`,
+`on_failure`, the registry, proxies and `ask`. What differs: which thread runs a handler is not
+fixed, a handler that blocks holds up a worker, and a `SystemExit` in a handler ends that actor
+alone instead of every actor of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import pykka
+from pykka._envelope import Envelope
+
+__all__ = ["Dispatcher", "PooledActor", "handles", "post"]
+
+logger = logging.getLogger(__name__)
+
+A = TypeVar("A", bound="PooledActor")
+M = TypeVar("M")
+
+MAX_BATCH = 256
+"""Messages an actor may handle before it goes to the back of the run queue."""
+
+
+def post(ref: pykka.ActorRef[Any] | None, message: object) -> bool:
+    """Tell `message` to `ref`; that it may have stopped meanwhile is ordinary. Any thread; never blocks.
+
+    Returns:
+        False if there is nobody to tell it to.
+
+    """
+    if ref is None:
+        return False
+    try:
+        ref.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True
+
+
+class Dispatcher:
+    """A small pool of OS threads that run the actors which have something to do.
+
+    Args:
+        workers: number of threads, 1 or more.
+        name: the threads are called `<name>-worker-0` and so on.
+
+    """
+
+    def __init__(self, *, workers: int = 2, name: str = "trunkline") -> None:
+        self._ready: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-worker-{index}", daemon=True)
+            for index in range(workers)
+        ]
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The worker threads."""
+        return tuple(self._threads)
+
+    def start(self) -> None:
+        """Start the worker threads. Call it once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Let the workers finish what is queued, then end them. May be called from any other thread.
+
+        Args:
+            timeout_s: seconds to wait for each thread; None waits for ever.
+
+        Returns:
+            True if every thread has ended.
+
+        """
+        for _ in self._threads:
+            self._ready.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def schedule(self, run: Callable[[], None]) -> None:
+        """Have a worker call `run` soon. `run` must not raise. Any thread may call this."""
+        self._ready.put(run)
+
+    def _work(self) -> None:
+        get = self._ready.get
+        while (run := get()) is not None:
+            run()
+
+
+class _Inbox:
+    """An unbounded FIFO that wakes its actor when it goes from empty to non-empty.
+
+    There is no lock. `_idle` holds one token while the actor is not scheduled; `list.pop` is atomic,
+    so of all who find the actor idle exactly one gets the token and schedules it. The actor puts the
+    token back when it has found the inbox empty, and looks once more after that: a message that came
+    in between is either seen by this look or by the sender who finds the token.
+    """
+
+    __slots__ = ("_idle", "_run", "_schedule", "messages")
+
+    def __init__(self) -> None:
+        self.messages: deque[Envelope[Any]] = deque()
+        self._idle: list[None] = []
+        self._schedule: Callable[[Callable[[], None]], None] | None = None
+        self._run: Callable[[], None] | None = None
+
+    def bind(self, schedule: Callable[[Callable[[], None]], None], run: Callable[[], None]) -> None:
+        """Connect the inbox to its actor, and schedule that for the first time."""
+        self._schedule = schedule
+        self._run = run
+        schedule(run)
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        self.messages.append(envelope)
+        if self._idle:
+            self._wake()
+
+    def get(self) -> Envelope[Any]:
+        """Return the next message. Raises `queue.Empty` where Pykka's own inbox would wait."""
+        try:
+            return self.messages.popleft()
+        except IndexError:
+            raise queue.Empty from None
+
+    def empty(self) -> bool:
+        return not self.messages
+
+    def release(self) -> None:
+        """Give the token back; schedule again if a message came meanwhile."""
+        self._idle.append(None)
+        if self.messages:
+            self._wake()
+
+    def reschedule(self) -> None:
+        """Go to the back of the run queue, keeping the token."""
+        assert self._schedule is not None
+        assert self._run is not None
+        self._schedule(self._run)
+
+    def _wake(self) -> None:
+        try:
+            self._idle.pop()
+        except IndexError:
+            return
+        self.reschedule()
+
+
+_HANDLES = "_trunkline_handles"
+
+
+def handles(message_type: type[M]) -> Callable[[Callable[[A, M], Any]], Callable[[A, M], Any]]:
+    """Mark a method of a `PooledActor` as the handler of messages of exactly `message_type`."""
+
+    def mark(method: Callable[[A, M], Any]) -> Callable[[A, M], Any]:
+        setattr(method, _HANDLES, message_type)
+        return method
+
+    return mark
+
+
+class PooledActor(pykka.Actor):
+    """An actor that runs on a dispatcher's worker threads.
+
+    A subclass marks its handlers with `handles`, or overrides `on_receive`. A handler must not
+    block: it would hold up a worker and every actor that waits for it.
+
+    Args:
+        dispatcher: whose workers run this actor.
+
+    """
+
+    _handlers: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = {
+            getattr(method, _HANDLES): method
+            for method in vars(cls).values()
+            if getattr(method, _HANDLES, None) is not None
+        }
+        cls._handlers = {**cls._handlers, **own}
+
+    def __init__(self, *, dispatcher: Dispatcher) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._inbox: _Inbox = self.actor_inbox  # type: ignore[assignment]  # made by _create_actor_inbox
+        self._is_set_up = False
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        return _Inbox()
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        self._inbox.bind(self._dispatcher.schedule, self._run)
+
+    @property
+    def inbox_depth(self) -> int:
+        """Messages that wait in the inbox. Any thread may read it."""
+        return len(self._inbox.messages)
+
+    def on_receive(self, message: Any) -> Any:
+        """Pass `message` to the handler of its type; one that has none is logged and dropped."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            logger.warning("x %s: no handler for a %s", self, type(message).__name__)
+            return None
+        return handler(self, message)
+
+    def on_batch_end(self) -> None:
+        """Run code after a batch of messages, such as flushing what they produced.
+
+        Called on the worker thread, as a handler is; an exception ends the actor as in a handler.
+        Not called once the actor has stopped.
+        """
+
+    def _run(self) -> None:
+        """Handle one batch. Runs on a worker, never on two at once, and never raises."""
+        if not self._is_set_up:
+            self._is_set_up = True
+            self._guarded(self.on_start, is_hook=True)
+        stopped = self.actor_stopped
+        messages = self._inbox.messages
+        count = 0
+        while count < MAX_BATCH and messages and not stopped.is_set():
+            count += 1
+            self._handle_envelope(messages.popleft())
+        if not stopped.is_set():
+            self._guarded(self.on_batch_end)
+        if stopped.is_set():
+            # What is left, and whatever is still to come, is answered with ActorDeadError.
+            self._actor_loop_teardown()
+            self._inbox.release()
+        elif messages:
+            self._inbox.reschedule()
+        else:
+            self._inbox.release()
+
+    def _handle_envelope(self, envelope: Envelope[Any]) -> None:
+        reply_to = envelope.reply_to
+        if reply_to is None:
+            self._guarded(self._handle_receive, envelope.message)
+            return
+        try:
+            reply_to.set(self._handle_receive(envelope.message))
+        except Exception:
+            logger.info("x %s: exception returned to the asker", self, exc_info=True)
+            reply_to.set_exception()
+        except BaseException:
+            reply_to.set_exception()
+            self._fail(is_hook=False)
+
+    def _guarded(self, call: Callable[..., Any], *args: Any, is_hook: bool = False) -> None:
+        # BaseException: a SystemExit ends this actor, not the worker and not the process's actors.
+        try:
+            call(*args)
+        except BaseException:
+            self._fail(is_hook=is_hook)
+
+    def _fail(self, *, is_hook: bool) -> None:
+        """End the actor because of the exception being handled."""
+        exc_info = sys.exc_info()
+        self._handle_failure(*exc_info)
+        if is_hook:  # as in Pykka: a failing on_start calls neither hook
+            return
+        try:
+            self.on_failure(*exc_info)
+        except BaseException:
+            self._handle_failure(*sys.exc_info())
+
+    def _stop(self) -> None:
+        # As in Pykka, with BaseException guarded as well.
+        pykka.ActorRegistry.unregister(self.actor_ref)
+        self.actor_stopped.set()
+        try:
+            self.on_stop()
+        except BaseException:
+            self._handle_failure(*sys.exc_info())

@@ -1,0 +1,395 @@
+"""What an agent is, and the handle with which it works on a turn.
+
+An agent answers turns. Its one method runs on an OS thread of its own, so it may block: it is one of
+the edges. Everything it does goes through its `Turn`, which turns calls into events for the thread's
+actor and waits where the agent has to wait.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+import msgspec
+
+from trunkline.agents.events import (
+    Answer,
+    ItemCompleted,
+    ItemDelta,
+    ItemStarted,
+    PromptRaised,
+    TurnEvent,
+)
+from trunkline.errors import TurnInterrupted
+from trunkline.protocol.ids import uuid7
+from trunkline.types import JsonObject, ThreadId, TurnId
+
+__all__ = [
+    "Agent",
+    "AgentFactory",
+    "AgentMessage",
+    "ApprovalPolicy",
+    "CommandItem",
+    "Decision",
+    "FileChangeItem",
+    "Question",
+    "Turn",
+]
+
+ApprovalPolicy: TypeAlias = Literal["untrusted", "on-request", "never"]
+"""When a thread's agent asks before it acts: always; when it thinks it should; never."""
+
+
+class Decision(Enum):
+    """What came of an approval prompt."""
+
+    ACCEPT = "accept"
+    ACCEPT_FOR_SESSION = "acceptForSession"
+    """Accepted, and the same need not be asked again on this thread."""
+    DECLINE = "decline"
+    """Refused; the turn goes on."""
+    CANCEL = "cancel"
+    """Refused; the agent should end its turn by raising `TurnInterrupted`."""
+    FAILED = "failed"
+    """The client answered with an error or with something that is no decision; taken as a refusal."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the agent may go on."""
+        return self in (Decision.ACCEPT, Decision.ACCEPT_FOR_SESSION)
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One question to the user."""
+
+    id: str
+    header: str
+    question: str
+    options: tuple[tuple[str, str], ...] = ()
+    """(label, description) pairs; empty for a free answer."""
+    is_other: bool = False
+    """Whether an answer that is none of the options is welcome."""
+    is_secret: bool = False
+    """Whether the answer should not be shown while it is typed."""
+
+
+class Agent(ABC):
+    """Answers the turns of one thread, one at a time. Made by an `AgentFactory` when a thread is loaded."""
+
+    @abstractmethod
+    def run_turn(self, turn: Turn) -> None:
+        """Run one turn to its end. Called on an OS thread of its own; may block.
+
+        Return, and the turn is `completed`. Raise `TurnFailed` with a reason and it is `failed`; any
+        other exception fails it too, is logged with its traceback, and the clients are told its type
+        only. `TurnInterrupted`, raised by the handle once the turn is interrupted, may pass through.
+        Items that are still open at the end are completed by the thread.
+        """
+
+
+AgentFactory: TypeAlias = Callable[[], Agent]
+"""Makes the agent of one thread: an `Agent` class, or any function without arguments."""
+
+
+class Turn:
+    """The handle an agent works with. Made by the thread; one for each turn.
+
+    Unless said otherwise a method is for the agent's own threads, and raises `TurnInterrupted` once
+    the turn has been interrupted. Methods that emit wait while the thread is too far behind.
+    """
+
+    def __init__(
+        self,
+        *,
+        thread_id: ThreadId,
+        turn_id: TurnId,
+        input: Sequence[JsonObject],  # noqa: A002  # the wire's word
+        history: Sequence[JsonObject],
+        cwd: Path,
+        approval_policy: ApprovalPolicy,
+        emit: Callable[[TurnEvent], None],
+    ) -> None:
+        self.thread_id = thread_id
+        self.turn_id = turn_id
+        self.input = tuple(input)
+        """The user input as the wire has it, a list of `{"type": "text", …}` and such."""
+        self.history = history
+        """The completed items of the turns before this one, oldest first, read-only."""
+        self.cwd = cwd
+        """The thread's working directory; it need not exist."""
+        self.approval_policy = approval_policy
+        self._emit = emit
+        self._interrupted = threading.Event()
+        # Inputs that came while the turn was running; None wakes a waiter after an interrupt.
+        self._steers: queue.SimpleQueue[tuple[JsonObject, ...] | None] = queue.SimpleQueue()
+
+    @property
+    def text(self) -> str:
+        """The text parts of the input, one to a line."""
+        return input_text(self.input)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the turn has been interrupted. Any thread; never raises."""
+        return self._interrupted.is_set()
+
+    def check(self) -> None:
+        """Raise `TurnInterrupted` if the turn has been interrupted."""
+        if self._interrupted.is_set():
+            raise TurnInterrupted
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`, or until the turn is interrupted."""
+        self._interrupted.wait(seconds)
+        self.check()
+
+    def wait_interrupted(self, timeout_s: float | None = None) -> bool:
+        """Wait until the turn is interrupted; never raises.
+
+        Returns:
+            False if `timeout_s` seconds passed first.
+
+        """
+        return self._interrupted.wait(timeout_s)
+
+    def wait_steer(self, timeout_s: float | None = None) -> tuple[JsonObject, ...] | None:
+        """Wait for input that is sent while the turn runs, and take it.
+
+        Returns:
+            The input; None if `timeout_s` seconds passed first.
+
+        """
+        self.check()
+        try:
+            steer = self._steers.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        self.check()
+        return steer
+
+    # Items
+
+    def start_item(self, type: str, **members: object) -> str:  # noqa: A002  # the wire's word
+        """Start an item of any type, with its members named as the wire names them.
+
+        Returns:
+            The item's id, made here unless `members` brings an `id`.
+
+        """
+        item_id = str(members.pop("id", None) or uuid7())
+        self.emit(ItemStarted(self.turn_id, {"type": type, "id": item_id, **members}))
+        return item_id
+
+    def add_delta(self, item_id: str, text: str) -> None:
+        """Add text to an open `agentMessage` or `plan`, or output to an open `commandExecution`."""
+        self.emit(ItemDelta(self.turn_id, item_id, text))
+
+    def complete_item(self, item_id: str, **changes: object) -> None:
+        """Complete an open item, setting `changes` on it."""
+        self.emit(ItemCompleted(self.turn_id, item_id, changes))
+
+    def emit(self, event: TurnEvent) -> None:
+        """Tell the thread `event`."""
+        if self._interrupted.is_set():
+            raise TurnInterrupted
+        self._emit(event)
+
+    def message(self, *, phase: str | None = None) -> AgentMessage:
+        """Start an agent message. Use it in a `with` block, or call `complete()`."""
+        return AgentMessage(self, phase)
+
+    def say(self, text: str) -> None:
+        """Send one whole agent message."""
+        with self.message() as message:
+            message.write(text)
+
+    def command(self, command: str, *, cwd: Path | None = None) -> CommandItem:
+        """Start a `commandExecution` item; `cwd` is the turn's unless given."""
+        return CommandItem(self, command, cwd or self.cwd)
+
+    def file_change(self, changes: Sequence[JsonObject]) -> FileChangeItem:
+        """Start a `fileChange` item with `changes` of the form `{"path", "kind": {"type"}, "diff"}`."""
+        return FileChangeItem(self, changes)
+
+    # Prompts
+
+    def ask(self, method: str, params: JsonObject) -> Answer:
+        """Send a prompt to the thread's subscribers and wait for the answer, however long it takes.
+
+        Raises:
+            TurnInterrupted: the turn was interrupted before anybody answered.
+
+        """
+        box: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.emit(PromptRaised(self.turn_id, method, params, box.put))
+        answer = box.get()
+        if answer.kind == "dropped":
+            self._interrupted.set()
+            raise TurnInterrupted
+        return answer
+
+    def ask_user(self, questions: Sequence[Question]) -> dict[str, tuple[str, ...]]:
+        """Ask the user one or more questions, and wait.
+
+        Returns:
+            The answers by question id; empty if the client could not or would not answer.
+
+        """
+        answer = self.ask(
+            "item/tool/requestUserInput",
+            {
+                "itemId": str(uuid7()),
+                "questions": [_question_json(question) for question in questions],
+                "isBlocking": True,
+                "autoResolutionMs": None,
+            },
+        )
+        answers = (answer.result or {}).get("answers", {})
+        return {key: tuple(value["answers"]) for key, value in answers.items()}
+
+    # For the thread's actor: none of these blocks or raises.
+
+    def interrupt(self) -> None:
+        """Interrupt the turn. Any thread; never blocks."""
+        self._interrupted.set()
+        self._steers.put(None)
+
+    def steer(self, input: Sequence[JsonObject]) -> None:  # noqa: A002  # the wire's word
+        """Hand more input to the running turn. Any thread; never blocks."""
+        self._steers.put(tuple(input))
+
+
+class AgentMessage:
+    """An agent message that is being written."""
+
+    def __init__(self, turn: Turn, phase: str | None) -> None:
+        self._turn = turn
+        self.item_id = turn.start_item("agentMessage", text="", phase=phase)
+
+    def write(self, text: str) -> None:
+        """Send a piece of the message."""
+        self._turn.add_delta(self.item_id, text)
+
+    def complete(self) -> None:
+        """End the message."""
+        self._turn.complete_item(self.item_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # After an exception the thread completes the item with the text so far, when the turn ends.
+        if exc_type is None:
+            self.complete()
+
+
+class CommandItem:
+    """A `commandExecution` item: the command, whether it may run, its output, its end."""
+
+    def __init__(self, turn: Turn, command: str, cwd: Path) -> None:
+        self._turn = turn
+        self._command = command
+        self._cwd = str(cwd)
+        self._started = time.monotonic()
+        self.item_id = turn.start_item(
+            "commandExecution",
+            command=command,
+            cwd=self._cwd,
+            status="inProgress",
+            commandActions=[{"type": "unknown", "command": command}],
+            source="agent",
+            processId=None,
+            aggregatedOutput=None,
+            exitCode=None,
+            durationMs=None,
+        )
+
+    def ask_approval(self, *, reason: str | None = None) -> Decision:
+        """Ask the subscribers whether the command may run, and wait for the first answer."""
+        answer = self._turn.ask(
+            "item/commandExecution/requestApproval",
+            {
+                "itemId": self.item_id,
+                "kind": "command",
+                "command": self._command,
+                "cwd": self._cwd,
+                "reason": reason,
+                "availableDecisions": ["accept", "acceptForSession", "decline", "cancel"],
+            },
+        )
+        # Running may take long to begin: what counts as the duration is from the approval on.
+        self._started = time.monotonic()
+        return _decision(answer)
+
+    def output(self, text: str) -> None:
+        """Send a piece of the command's output."""
+        self._turn.add_delta(self.item_id, text)
+
+    def complete(
+        self, status: Literal["completed", "failed", "declined"], exit_code: int | None = None
+    ) -> None:
+        """End the item. A command that was declined never ran, and has no exit code and no duration."""
+        duration = None if status == "declined" else round((time.monotonic() - self._started) * 1000)
+        self._turn.complete_item(self.item_id, status=status, exitCode=exit_code, durationMs=duration)
+
+
+class FileChangeItem:
+    """A `fileChange` item: the changes, and whether they may be made."""
+
+    def __init__(self, turn: Turn, changes: Sequence[JsonObject]) -> None:
+        self._turn = turn
+        self.item_id = turn.start_item("fileChange", changes=list(changes), status="inProgress")
+
+    def ask_approval(self, *, reason: str | None = None, grant_root: Path | None = None) -> Decision:
+        """Ask the subscribers whether the changes may be made, and wait for the first answer."""
+        answer = self._turn.ask(
+            "item/fileChange/requestApproval",
+            {
+                "itemId": self.item_id,
+                "reason": reason,
+                "grantRoot": None if grant_root is None else str(grant_root),
+            },
+        )
+        return _decision(answer)
+
+    def complete(self, status: Literal["completed", "failed", "declined"]) -> None:
+        """End the item."""
+        self._turn.complete_item(self.item_id, status=status)
+
+
+def input_text(input: Sequence[JsonObject]) -> str:  # noqa: A002  # the wire's word
+    """Return the text parts of a user input, one to a line."""
+    return "\n".join(part["text"] for part in input if part.get("type") == "text")
+
+
+def _decision(answer: Answer) -> Decision:
+    """Read the decision out of an approval's answer."""
+    if answer.kind != "result" or answer.result is None:
+        return Decision.FAILED
+    decision = answer.result["decision"]
+    if isinstance(decision, dict):  # an amendment: accepted, and the client wants a rule made of it
+        return Decision.ACCEPT_FOR_SESSION
+    return Decision(decision)
+
+
+def _question_json(question: Question) -> JsonObject:
+    return {
+        "id": question.id,
+        "header": question.header,
+        "question": question.question,
+        "isOther": question.is_other,
+        "isSecret": question.is_secret,
+        "options": [{"label": label, "description": text} for label, text in question.options] or None,
+    }

@@ -1,0 +1,1 @@
+"""The wire: text to message and back. No socket, no actor."""

@@ -1,0 +1,1 @@
+"""How clients reach the server: WebSocket, stdio, in process. No JSON-RPC here."""
