@@ -11,7 +11,8 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ __all__ = [
     "FileChangeItem",
     "Question",
     "Turn",
+    "input_text",
 ]
 
 ApprovalPolicy: TypeAlias = Literal["untrusted", "on-request", "never"]
@@ -129,6 +131,8 @@ class Turn:
         self._interrupted = threading.Event()
         # Inputs that came while the turn was running; None wakes a waiter after an interrupt.
         self._steers: queue.SimpleQueue[tuple[JsonObject, ...] | None] = queue.SimpleQueue()
+        # What `interrupt` calls. Appended to and removed from by the agent's threads, copied by the actor's.
+        self._interrupt_callbacks: list[Callable[[], None]] = []
 
     @property
     def text(self) -> str:
@@ -158,6 +162,23 @@ class Turn:
 
         """
         return self._interrupted.wait(timeout_s)
+
+    @contextmanager
+    def on_interrupt(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` if the turn is interrupted while the `with` block runs, or before it.
+
+        For an agent that waits for something that an interrupt does not end by itself, such as a pipe.
+        `callback` runs on the thread that interrupts: it must neither block nor raise. It may be called
+        twice, and, in a race, just after the block has ended.
+        """
+        self._interrupt_callbacks.append(callback)
+        try:
+            # Registered first, looked at second: an interrupt between the two is not missed.
+            if self._interrupted.is_set():
+                callback()
+            yield
+        finally:
+            self._interrupt_callbacks.remove(callback)
 
     def wait_steer(self, timeout_s: float | None = None) -> tuple[JsonObject, ...] | None:
         """Wait for input that is sent while the turn runs, and take it.
@@ -231,7 +252,7 @@ class Turn:
         self.emit(PromptRaised(self.turn_id, method, params, box.put))
         answer = box.get()
         if answer.kind == "dropped":
-            self._interrupted.set()
+            self.interrupt()
             raise TurnInterrupted
         return answer
 
@@ -260,6 +281,8 @@ class Turn:
         """Interrupt the turn. Any thread; never blocks."""
         self._interrupted.set()
         self._steers.put(None)
+        for callback in tuple(self._interrupt_callbacks):
+            callback()
 
     def steer(self, input: Sequence[JsonObject]) -> None:  # noqa: A002  # the wire's word
         """Hand more input to the running turn. Any thread; never blocks."""
@@ -316,8 +339,18 @@ class CommandItem:
             durationMs=None,
         )
 
-    def ask_approval(self, *, reason: str | None = None) -> Decision:
-        """Ask the subscribers whether the command may run, and wait for the first answer."""
+    def ask_approval(self, *, reason: str | None = None, for_session: bool = True) -> Decision:
+        """Ask the subscribers whether the command may run, and wait for the first answer.
+
+        Args:
+            reason: why it is asked, for the user.
+            for_session: whether `acceptForSession` is offered. It is only a hint: a client may send it
+                all the same.
+
+        """
+        decisions = ["accept", "acceptForSession", "decline", "cancel"]
+        if not for_session:
+            decisions.remove("acceptForSession")
         answer = self._turn.ask(
             "item/commandExecution/requestApproval",
             {
@@ -326,7 +359,7 @@ class CommandItem:
                 "command": self._command,
                 "cwd": self._cwd,
                 "reason": reason,
-                "availableDecisions": ["accept", "acceptForSession", "decline", "cancel"],
+                "availableDecisions": decisions,
             },
         )
         # Running may take long to begin: what counts as the duration is from the approval on.
@@ -338,11 +371,24 @@ class CommandItem:
         self._turn.add_delta(self.item_id, text)
 
     def complete(
-        self, status: Literal["completed", "failed", "declined"], exit_code: int | None = None
+        self,
+        status: Literal["completed", "failed", "declined"],
+        exit_code: int | None = None,
+        *,
+        kept_output: str | None = None,
     ) -> None:
-        """End the item. A command that was declined never ran, and has no exit code and no duration."""
+        """End the item. A command that was declined never ran, and has no exit code and no duration.
+
+        Args:
+            status: how it ended.
+            exit_code: as shells report it; None if the command did not run.
+            kept_output: what the item keeps as `aggregatedOutput`, for an agent that limits it; None for
+                the sum of what was given to `output`.
+
+        """
         duration = None if status == "declined" else round((time.monotonic() - self._started) * 1000)
-        self._turn.complete_item(self.item_id, status=status, exitCode=exit_code, durationMs=duration)
+        kept = {} if kept_output is None else {"aggregatedOutput": kept_output}
+        self._turn.complete_item(self.item_id, status=status, exitCode=exit_code, durationMs=duration, **kept)
 
 
 class FileChangeItem:
