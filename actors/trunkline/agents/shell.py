@@ -94,6 +94,7 @@ class ShellAgent(Agent):
             kept.add(text)
             item.output(text)
 
+        turn.check()  # an approval and an interrupt may come together: then nothing is started
         try:
             running = _Running(command, turn.cwd, self._kill_grace_s)
         except (OSError, ValueError, RuntimeError) as error:
