@@ -234,6 +234,13 @@ class PooledActor(pykka.Actor):
         Not called once the actor has stopped.
         """
 
+    def on_undelivered(self, message: Any) -> None:
+        """Run code for a message that was told to the actor and that it will not handle: it has stopped.
+
+        Called on the worker thread, after `on_stop` or `on_failure`. An `ask` among them is answered
+        with `pykka.ActorDeadError` besides.
+        """
+
     def _run(self) -> None:
         """Handle one batch. Runs on a worker, never on two at once, and never raises."""
         if not self._is_set_up:
@@ -248,8 +255,7 @@ class PooledActor(pykka.Actor):
         if not stopped.is_set():
             self._guarded(self.on_batch_end)
         if stopped.is_set():
-            # What is left, and whatever is still to come, is answered with ActorDeadError.
-            self._actor_loop_teardown()
+            self._drop_messages()
             self._inbox.release()
         elif messages:
             self._inbox.reschedule()
@@ -269,6 +275,15 @@ class PooledActor(pykka.Actor):
         except BaseException:
             reply_to.set_exception()
             self._fail(is_hook=False)
+
+    def _drop_messages(self) -> None:
+        """Answer what is left in the inbox with ActorDeadError, and so whatever is still to come."""
+        for envelope in list(self._inbox.messages):
+            try:
+                self.on_undelivered(envelope.message)
+            except BaseException:
+                self._handle_failure(*sys.exc_info())
+        self._actor_loop_teardown()
 
     def _guarded(self, call: Callable[..., Any], *args: Any, is_hook: bool = False) -> None:
         # BaseException: a SystemExit ends this actor, not the worker and not the process's actors.

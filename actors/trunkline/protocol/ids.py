@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 
-__all__ = ["is_uuid", "uuid7"]
+__all__ = ["is_uuid", "parse_uuid", "uuid7"]
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
@@ -33,3 +33,16 @@ def uuid7() -> str:
 def is_uuid(text: str) -> bool:
     """Whether `text` is a UUID in the lower-case form that every id of ours has."""
     return _UUID.fullmatch(text) is not None
+
+
+def parse_uuid(text: str) -> str:
+    """Return the UUID that `text` is in another of its forms (upper case, braces, no hyphens).
+
+    Raises:
+        ValueError: it is none; the text of the error says so without repeating a stranger's text.
+
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValueError(f"not a UUID ({len(text)} characters)") from None

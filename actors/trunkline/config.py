@@ -1,0 +1,71 @@
+"""Settings: one frozen object, made once.
+
+The options of `trunkline serve` are the only other place where a setting is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trunkline.agents.base import AgentFactory
+from trunkline.errors import ConfigError
+
+__all__ = ["Config", "Limits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client or thread may take of the server."""
+
+    max_message_bytes: int = 16 * MIB
+    """Longest message a client may send; over it the connection is closed with 1009."""
+    max_requests_in_flight: int = 128
+    """Requests of one connection that may be under way; more are refused with -32001."""
+    max_unsent_bytes: int = 32 * MIB
+    """Bytes that may wait for a connection's socket besides thread events, which wait in the thread's
+    log; over it the connection is closed with 1013."""
+    log_events: int = 65_536
+    """Events that a thread keeps for subscribers that are behind."""
+    log_bytes: int = 16 * MIB
+    """Bytes of events that a thread keeps for the same."""
+    inbox_high_water: int = 2_048
+    """Events of a turn that may wait for its thread before its agent waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How a server is set up.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    """
+
+    listen: tuple[str, ...] = ()
+    """Listen URLs: `stdio://`, `ws://IP:PORT`, `off`. Empty is `off`: in-process connections only."""
+    agent: str | AgentFactory = "shell"
+    """What answers turns: `shell`, `script`, `package.module:Class`, or a factory."""
+    cwd: Path | None = None
+    """Working directory of threads that do not name one; None is the process's."""
+    unload_after_s: float | None = 60.0
+    """Seconds without subscriber and activity after which a thread is unloaded; 0 is at once, None never."""
+    interrupt_grace_s: float = 5.0
+    """Seconds an interrupted agent has to return; after that its turn is ended without it."""
+    workers: int = 2
+    """OS threads that run the actors, 1 or more. They share the GIL: more of them are rarely faster."""
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers must be 1 or more, not {self.workers}")
+        if self.unload_after_s is not None and self.unload_after_s < 0:
+            raise ConfigError(f"unload_after_s must be 0 or more, not {self.unload_after_s}")
+        if self.interrupt_grace_s < 0:
+            raise ConfigError(f"interrupt_grace_s must be 0 or more, not {self.interrupt_grace_s}")
+        for name in self.limits.__slots__:
+            if getattr(self.limits, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, not {getattr(self.limits, name)}")

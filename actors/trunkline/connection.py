@@ -1,0 +1,400 @@
+"""The Connection actor: one client's session.
+
+Owns what the client said of itself, what it is subscribed to, its requests in flight and what is on
+its way out. Reads messages, answers `initialize`, passes requests to the router, and sends what comes
+back; it alone sends to its link. It knows no thread but those the client is subscribed to, as
+somebody to give bytes back to.
+
+Accepts  Received, LinkDrained, InputEnded, LinkClosed, from its link
+         Reply, Refuse, Subscribed, Unsubscribed, PromptEnded, Deliver, Broadcast, FellBehind, Close
+Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, ConnectionClosed
+         to threads:     Progress, PromptAnswer
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+
+from trunkline.actor import PooledActor, handles, post
+from trunkline.context import Context
+from trunkline.errors import RpcError
+from trunkline.listener import ACKNOWLEDGE_BYTES
+from trunkline.log import Chunk, Event
+from trunkline.messages import (
+    Broadcast,
+    Close,
+    ConnectionClosed,
+    ConnectionInitialized,
+    ConnectionOpened,
+    Deliver,
+    FellBehind,
+    InputEnded,
+    LinkClosed,
+    LinkDrained,
+    Progress,
+    PromptAnswer,
+    PromptEnded,
+    Received,
+    Ref,
+    Refuse,
+    Reply,
+    Request,
+    Subscribed,
+    Unsubscribed,
+)
+from trunkline.protocol import errors
+from trunkline.protocol.envelope import (
+    IncomingNotification,
+    IncomingRequest,
+    IncomingResponse,
+    MalformedMessage,
+    encode_error,
+    encode_result,
+    parse,
+)
+from trunkline.protocol.methods import EXPERIMENTAL_NOTIFICATIONS, Answerer, check_experimental, read_call
+from trunkline.protocol.params import InitializeParams
+from trunkline.transports.base import CloseCode, Link
+from trunkline.types import ConnectionId, JsonObject, RequestId, ThreadId
+from trunkline.version import COMPATIBLE_VERSION, VERSION
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger(__name__)
+
+
+class _State(Enum):
+    """Where a connection is in its life. It goes one way, and may leave out steps."""
+
+    OPENED = 1
+    """The client may send `initialize` and nothing else; it is sent nothing but answers."""
+    INITIALIZED = 2
+    """Requests are taken, and events are sent."""
+    CLOSING = 3
+    """No more requests are taken; what is under way is answered, then the link is closed."""
+    CLOSED = 4
+    """The link is gone, or going."""
+
+
+class _Subscription:
+    """What the connection knows of one of its subscriptions."""
+
+    __slots__ = ("generation", "taken", "thread")
+
+    def __init__(self, thread: Ref, generation: int) -> None:
+        self.thread = thread
+        self.generation = generation
+        self.taken = 0
+        """Bytes handed to the link and not yet given back to the thread."""
+
+
+class Connection(PooledActor):
+    """One client's connection.
+
+    Args:
+        context: what the server's actors share.
+        router: the server's router.
+        link: the transport connection.
+        connection_id: its id.
+        on_input_done: called once when the client sends no more and everything it asked is answered;
+            must not block. None closes the link.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        context: Context,
+        router: Ref,
+        link: Link,
+        connection_id: ConnectionId,
+        on_input_done: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(dispatcher=context.dispatcher)
+        self._limits = context.config.limits
+        self._router = router
+        self._link = link
+        self._framing = link.framing
+        self._id = connection_id
+        self._on_input_done = on_input_done
+        self._is_input_done = False
+        self._state = _State.OPENED
+        self._close_with = (CloseCode.NORMAL, "")
+        self._in_flight = 0
+        self._out: list[bytes] = []
+        self._subscriptions: dict[ThreadId, _Subscription] = {}
+        # Subscriptions with bytes to give back once the link has drained.
+        self._owing: set[ThreadId] = set()
+        # Prompts this connection was sent and that have not ended, and the thread of each.
+        self._prompts: dict[int, Ref] = {}
+        # Notifications that are left out: opt-outs, and experimental ones.
+        self._unwanted: frozenset[str] = EXPERIMENTAL_NOTIFICATIONS
+        self._is_experimental = False
+
+    def on_start(self) -> None:
+        """Tell the router that the connection is there."""
+        post(self._router, ConnectionOpened(self._id, self.actor_ref))
+        logger.info("= connection %s: open, %s", self._id, self._link.name)
+
+    def on_batch_end(self) -> None:
+        """Send what the batch produced."""
+        self._flush()
+        if self._in_flight == 0:
+            self._finish_if_asked()
+
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the link: this client has met a bug of ours, and nobody else shall."""
+        self._link.close(CloseCode.INTERNAL_ERROR, "internal error; reconnect")
+        self._leave()
+
+    def on_stop(self) -> None:
+        """Leave nothing behind, whoever stopped the actor."""
+        self._link.close(CloseCode.GOING_AWAY, "server is stopping; reconnect later")
+        self._leave()
+
+    # From the link
+
+    @handles(Received)
+    def _on_received(self, message: Received) -> None:
+        for text in message.texts:
+            # What a client sent before it went away and nobody has begun is not begun: JSON-RPC gives
+            # no promise, and the reference does the same.
+            if not self._link.is_open or self._state.value >= _State.CLOSING.value:
+                break
+            try:
+                self._on_text(text)
+            except MalformedMessage as malformed:
+                self._send(encode_error(malformed.id, malformed.error))
+        self._link.consumed(len(message.texts))
+
+    @handles(LinkDrained)
+    def _on_link_drained(self, _message: LinkDrained) -> None:
+        self._give_back()
+
+    @handles(InputEnded)
+    def _on_input_ended(self, _message: InputEnded) -> None:
+        self._is_input_done = True
+
+    @handles(LinkClosed)
+    def _on_link_closed(self, message: LinkClosed) -> None:
+        logger.info("= connection %s: closed with %s", self._id, message.closed.code)
+        self._leave()
+        self.stop()
+
+    def _on_text(self, text: str) -> None:
+        message = parse(text)
+        if isinstance(message, IncomingRequest):
+            self._on_request(message)
+        elif isinstance(message, IncomingResponse):
+            self._on_response(message)
+        else:
+            self._on_notification(message)
+
+    def _on_request(self, message: IncomingRequest) -> None:
+        try:
+            method, params = read_call(message.method, message.params)
+            if method.answerer is Answerer.CONNECTION and isinstance(params, InitializeParams):
+                self._initialize(message.id, params)
+                return
+            if self._state is _State.OPENED:
+                raise errors.invalid_request("Not initialized")
+            if not self._is_experimental:
+                check_experimental(method, message.params)
+            if method.answerer is Answerer.CONNECTION:
+                raise errors.method_not_found(method.name)
+            if self._in_flight >= self._limits.max_requests_in_flight:
+                raise errors.overloaded()
+        except RpcError as error:
+            self._send(encode_error(message.id, error))
+            return
+        self._in_flight += 1
+        if not post(self._router, Request(self._id, self.actor_ref, message.id, method, params)):
+            self._on_refuse(Refuse(message.id, errors.draining()))
+
+    def _on_response(self, message: IncomingResponse) -> None:
+        thread = None
+        if self._state is not _State.OPENED and isinstance(message.id, int):
+            thread = self._prompts.get(message.id)
+        if thread is None or not isinstance(message.id, int):
+            logger.info("x connection %s: an answer to nothing it was asked is ignored", self._id)
+            return
+        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed))
+
+    def _on_notification(self, message: IncomingNotification) -> None:
+        # `initialized` asks for nothing, and a client's other notifications are not known here.
+        logger.debug("< connection %s: notification %s", self._id, message.method[:64])
+
+    # The handshake
+
+    def _initialize(self, request_id: RequestId, params: InitializeParams) -> None:
+        if self._state is not _State.OPENED:
+            raise errors.invalid_request("Already initialized")
+        name = params.client_info.name
+        if not all(character == "\t" or " " <= character <= "~" for character in name):
+            raise errors.invalid_request(
+                f"Invalid clientInfo.name: '{name}'. Must be a valid HTTP header value."
+            )
+        capabilities = params.capabilities
+        if capabilities is not None:
+            self._is_experimental = bool(capabilities.experimental_api)
+            hidden = frozenset() if self._is_experimental else EXPERIMENTAL_NOTIFICATIONS
+            self._unwanted = hidden.union(capabilities.opt_out_notification_methods or ())
+        self._state = _State.INITIALIZED
+        self._send(encode_result(request_id, _server_json(name, params.client_info.version)))
+        # Broadcasts come through the router, and so behind this answer.
+        post(self._router, ConnectionInitialized(self._id))
+        logger.debug("= connection %s: initialized", self._id)
+
+    # Answers
+
+    @handles(Reply)
+    def _on_reply(self, message: Reply) -> None:
+        self._in_flight -= 1
+        self._send(encode_result(message.request_id, message.result))
+
+    @handles(Refuse)
+    def _on_refuse(self, message: Refuse) -> None:
+        self._in_flight -= 1
+        self._send(encode_error(message.request_id, message.error))
+
+    @handles(Subscribed)
+    def _on_subscribed(self, message: Subscribed) -> None:
+        self._subscriptions[message.thread_id] = _Subscription(message.thread, message.generation)
+        self._owing.discard(message.thread_id)
+        self._on_reply(message.reply)
+        for prompt_id, payload in message.prompts:
+            self._prompts[prompt_id] = message.thread
+            self._send(payload)
+
+    @handles(Unsubscribed)
+    def _on_unsubscribed(self, message: Unsubscribed) -> None:
+        self._subscriptions.pop(message.thread_id, None)
+        self._owing.discard(message.thread_id)
+        if message.reply is not None:
+            self._on_reply(message.reply)
+
+    @handles(PromptEnded)
+    def _on_prompt_ended(self, message: PromptEnded) -> None:
+        self._prompts.pop(message.prompt_id, None)
+
+    # Events
+
+    @handles(Deliver)
+    def _on_deliver(self, message: Deliver) -> None:
+        subscription = self._subscriptions.get(message.thread_id)
+        if subscription is None:
+            return
+        for chunk in message.chunks:
+            self._send_chunk(chunk)
+            if chunk.prompts or chunk.resolved:
+                self._note_prompts(chunk, subscription.thread)
+        subscription.taken += message.size
+        if subscription.taken >= ACKNOWLEDGE_BYTES:
+            self._owing.add(message.thread_id)
+
+    @handles(Broadcast)
+    def _on_broadcast(self, message: Broadcast) -> None:
+        if message.thread_id not in self._subscriptions:
+            self._send_chunk(message.chunk)
+
+    @handles(FellBehind)
+    def _on_fell_behind(self, message: FellBehind) -> None:
+        logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
+        self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+
+    @handles(Close)
+    def _on_close(self, message: Close) -> None:
+        if self._state.value < _State.CLOSING.value:
+            self._state = _State.CLOSING
+            self._close_with = (CloseCode(message.code), message.reason)
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        if self._unwanted.isdisjoint(chunk.methods):
+            self._out.append(chunk.framed(self._framing))
+            return
+        self._out.extend(self._framing.frame(event.payload) for event in chunk.events if self._wants(event))
+
+    def _wants(self, event: Event) -> bool:
+        return event.prompt_id is not None or event.method not in self._unwanted
+
+    def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
+        for event in chunk.events:
+            if event.prompt_id is not None:
+                self._prompts[event.prompt_id] = thread
+            elif event.resolves is not None:
+                self._prompts.pop(event.resolves, None)
+
+    # Out
+
+    def _send(self, payload: bytes) -> None:
+        self._out.append(self._framing.frame(payload))
+
+    def _flush(self) -> None:
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            self._link.send(data)
+        unsent = self._link.unsent_bytes
+        if unsent == 0:
+            if self._owing:
+                self._give_back()
+        elif unsent > self._limits.max_unsent_bytes:
+            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+
+    def _give_back(self) -> None:
+        """Give the threads the bytes back that the operating system has taken."""
+        for thread_id in self._owing:
+            subscription = self._subscriptions[thread_id]
+            post(subscription.thread, Progress(self._id, subscription.generation, subscription.taken))
+            subscription.taken = 0
+        self._owing.clear()
+
+    # The end
+
+    def _finish_if_asked(self) -> None:
+        if self._state is _State.CLOSING:
+            self._close(*self._close_with)
+        elif self._is_input_done:
+            self._is_input_done = False
+            if self._on_input_done is None:
+                self._close(CloseCode.NORMAL, "")
+            else:
+                self._on_input_done()
+
+    def _close(self, code: CloseCode, reason: str) -> None:
+        if self._state is not _State.CLOSED:
+            self._state = _State.CLOSED
+            self._link.close(code, reason)
+
+    def _leave(self) -> None:
+        """Forget everything and have everybody forget this connection. Idempotent."""
+        self._state = _State.CLOSED
+        self._subscriptions.clear()
+        self._owing.clear()
+        self._prompts.clear()
+        self._out.clear()
+        post(self._router, ConnectionClosed(self._id))
+
+
+def _server_json(client_name: str, client_version: str) -> JsonObject:
+    """Return the result of `initialize`."""
+    os_name = {"Darwin": "macos", "Windows": "windows"}.get(platform.system(), "linux")
+    system = f"{platform.system()} {platform.release()}; {platform.machine()}"
+    return {
+        # The reference puts the first client's name in front, for everybody; this is the server's.
+        "userAgent": f"trunkline/{VERSION} ({system}) ({client_name}; {client_version})",
+        "serverInfo": {"name": "trunkline", "version": COMPATIBLE_VERSION},
+        "codexHome": str(Path.home()),
+        "platformFamily": "windows" if os_name == "windows" else "unix",
+        "platformOs": os_name,
+    }

@@ -1,0 +1,39 @@
+"""What the actors of one server share: nothing that changes, and nothing that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from trunkline.actor import Dispatcher
+from trunkline.agents.base import AgentFactory
+from trunkline.config import Config
+from trunkline.timers import Timers
+
+__all__ = ["Context", "StoreRef"]
+
+
+class StoreRef(Protocol):
+    """Where a store is told things: see `store.base`."""
+
+    def tell(self, message: object, /) -> None:
+        """Take a message. Never blocks; any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Handed to every actor when it is made."""
+
+    config: Config
+    dispatcher: Dispatcher
+    timers: Timers
+    store: StoreRef
+    agent_factory: AgentFactory
+    agent_name: str
+    """What threads report as their model unless a client names one."""
+    connection_ids: Iterator[int]
+    """From 1. `next` on an `itertools.count` is atomic, so it needs no lock."""
+    prompt_ids: Iterator[int]
+    """From 0, one count for the whole server: clients of the reference rely on integers."""

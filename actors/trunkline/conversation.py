@@ -1,0 +1,306 @@
+"""A conversation: a thread's record, its turns, their items. State and its JSON, nothing else.
+
+Knows no actor, no subscriber and no client. A completed item is turned into bytes once; the event
+that tells of it, every snapshot and the store use the same bytes. An item that is still open is in
+every snapshot with its text so far, so that snapshot and later deltas together are the whole.
+
+A plain object that belongs to one Thread actor and is called by it alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import msgspec
+import orjson
+
+from trunkline.agents.base import input_text
+from trunkline.agents.events import TurnStatus
+from trunkline.protocol.items import ItemKind, item_kind
+from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord
+from trunkline.types import Json, JsonObject, TurnId
+from trunkline.version import VERSION
+
+__all__ = ["Conversation", "History", "Item", "TurnState", "record_json"]
+
+PREVIEW_CHARS = 400
+
+
+class Item:
+    """An item of a turn: open while `payload` is None."""
+
+    __slots__ = ("_kept", "_members", "_parts", "id", "kind", "payload", "position", "started_at_ms")
+
+    def __init__(self, members: JsonObject, position: int) -> None:
+        self.id: str = members["id"]
+        self.kind: ItemKind = item_kind(members["type"])
+        self.position = position
+        self.started_at_ms = now_ms()
+        self.payload: bytes | None = None
+        self._members = members
+        # Its text: what it started with, then its deltas.
+        self._parts: list[str] = [members.get(self.kind.text_member or "") or ""]
+        self._kept = 0
+
+    @classmethod
+    def stored(cls, stored: StoredItem, position: int) -> Item:
+        """Return a completed item as it was kept."""
+        item = cls({"id": stored.id, "type": ""}, position)
+        item.payload = stored.payload
+        return item
+
+    def add(self, text: str) -> None:
+        """Add a delta; what is over the limit of the kind is sent on but not kept."""
+        limit = self.kind.kept_chars
+        if limit is not None:
+            text = text[: max(limit - self._kept, 0)]
+            self._kept += len(text)
+        self._parts.append(text)
+
+    def complete(self, changes: JsonObject) -> bytes:
+        """End the item and return its bytes."""
+        members = {**self._so_far(now_ms()), **changes}
+        self.payload = orjson.dumps(members)
+        self._members, self._parts = {}, []
+        return self.payload
+
+    def cut(self) -> bytes:
+        """End the item because its turn has ended: with the text so far, and `failed` if it has a status."""
+        return self.complete({"status": "failed"} if self.kind.has_status else {})
+
+    def json(self) -> Json:
+        """Return the item as it is now, for a snapshot."""
+        return orjson.Fragment(self.payload) if self.payload is not None else self._so_far(None)
+
+    def _so_far(self, completed_at_ms: int | None) -> JsonObject:
+        members = {**self._members, "startedAtMs": self.started_at_ms, "completedAtMs": completed_at_ms}
+        if self.kind.text_member is not None and len(self._parts) > 1:
+            self._parts = ["".join(self._parts), ""]
+            members[self.kind.text_member] = self._parts[0]
+        return members
+
+
+class TurnState:
+    """A turn and its items, in the order they started."""
+
+    __slots__ = ("_started_monotonic", "items", "last_message", "record")
+
+    def __init__(self, record: TurnRecord, items: Iterable[Item] = ()) -> None:
+        self.record = record
+        self.items = {item.id: item for item in items}
+        self.last_message: Item | None = None
+        """The agent message that was completed last."""
+        self._started_monotonic = time.monotonic()
+
+    @property
+    def id(self) -> TurnId:
+        """The turn's id."""
+        return self.record.id
+
+    def open_items(self) -> list[Item]:
+        """Return the items that are not complete, oldest first."""
+        return [item for item in self.items.values() if item.payload is None]
+
+    def end(self, status: TurnStatus, error: JsonObject | None) -> None:
+        """Set how the turn ended."""
+        self.record = msgspec.structs.replace(
+            self.record,
+            status=status,
+            error=error,
+            completed_at=int(time.time()),
+            duration_ms=round((time.monotonic() - self._started_monotonic) * 1000),
+        )
+
+    def json(self) -> JsonObject:
+        """Return the turn with all its items."""
+        return {
+            **turn_json(self.record),
+            "items": [item.json() for item in self.items.values()],
+            "itemsView": "full",
+        }
+
+    def summary_json(self) -> JsonObject:
+        """Return the turn with its last agent message, as `turn/completed` has it."""
+        last = self.last_message
+        return {
+            **turn_json(self.record),
+            "items": [] if last is None else [last.json()],
+            "itemsView": "notLoaded" if last is None else "summary",
+        }
+
+
+class History(Sequence[JsonObject]):
+    """The completed items of earlier turns, for agents; each is decoded when it is looked at.
+
+    Args:
+        payloads: the items' bytes, oldest first.
+
+    """
+
+    def __init__(self, payloads: Sequence[bytes]) -> None:
+        self._payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    @overload
+    def __getitem__(self, index: int) -> JsonObject: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> History: ...
+
+    def __getitem__(self, index: int | slice) -> JsonObject | History:
+        if isinstance(index, slice):
+            return History(self._payloads[index])
+        item: JsonObject = orjson.loads(self._payloads[index])
+        return item
+
+
+class Conversation:
+    """A thread's record and turns.
+
+    Args:
+        record: what the thread is.
+        turns: what was kept of it, oldest first.
+
+    """
+
+    def __init__(self, record: ThreadRecord, turns: Iterable[StoredTurn] = ()) -> None:
+        self.record = record
+        self.turns = [
+            TurnState(
+                _ended(turn.record), [Item.stored(item, place) for place, item in enumerate(turn.items)]
+            )
+            for turn in turns
+        ]
+        self.running: TurnState | None = None
+        """The turn that is running; it is the last of `turns`."""
+
+    @property
+    def is_materialized(self) -> bool:
+        """Whether there is anything to keep: the thread has had a turn."""
+        return bool(self.turns)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last turn failed, and no other has begun."""
+        return bool(self.turns) and self.turns[-1].record.status == "failed"
+
+    def update(self, **changes: object) -> None:
+        """Change the record."""
+        self.record = msgspec.structs.replace(self.record, **changes)
+
+    def touch(self) -> None:
+        """Note that something happened in the thread now."""
+        self.update(updated_at=int(time.time()))
+
+    def begin_turn(self, turn_id: TurnId) -> TurnState:
+        """Begin a turn; none may be running."""
+        assert self.running is None
+        turn = TurnState(TurnRecord(turn_id, "inProgress", int(time.time())))
+        self.turns.append(turn)
+        self.running = turn
+        self.touch()
+        return turn
+
+    def end_turn(self, status: TurnStatus, error: JsonObject | None) -> TurnState:
+        """End the running turn."""
+        turn = self.running
+        assert turn is not None
+        turn.end(status, error)
+        self.running = None
+        self.touch()
+        return turn
+
+    def start_item(self, members: JsonObject) -> Item:
+        """Start an item in the running turn."""
+        assert self.running is not None
+        item = Item(members, len(self.running.items))
+        self.running.items[item.id] = item
+        return item
+
+    def open_item(self, item_id: str) -> Item | None:
+        """Return an open item of the running turn."""
+        if self.running is None:
+            return None
+        item = self.running.items.get(item_id)
+        return item if item is not None and item.payload is None else None
+
+    def note_input(self, content: Sequence[JsonObject]) -> None:
+        """Take the thread's preview from its first user message."""
+        if not self.record.preview:
+            self.update(preview=input_text(content)[:PREVIEW_CHARS])
+
+    def history(self) -> History:
+        """Return the completed items of all turns but the running one."""
+        return History(
+            [
+                item.payload
+                for turn in self.turns
+                if turn is not self.running
+                for item in turn.items.values()
+                if item.payload is not None
+            ]
+        )
+
+    def turns_json(self) -> list[JsonObject]:
+        """Return all turns with all items, open ones included."""
+        return [turn.json() for turn in self.turns]
+
+
+def record_json(
+    record: ThreadRecord, status: JsonObject, turns: list[JsonObject] | None = None
+) -> JsonObject:
+    """Return a thread as the wire has it."""
+    return {
+        "id": record.id,
+        "sessionId": record.session_id,
+        "preview": record.preview,
+        "ephemeral": record.is_ephemeral,
+        "modelProvider": record.model_provider,
+        "model": record.model,
+        "createdAt": record.created_at,
+        "updatedAt": record.updated_at,
+        "recencyAt": record.updated_at,
+        "status": status,
+        "cwd": record.cwd,
+        "cliVersion": VERSION,
+        "source": record.source,
+        "threadSource": record.thread_source,
+        "name": record.name,
+        "path": None,
+        "projectId": None,
+        "forkedFromId": record.forked_from_id,
+        "parentThreadId": None,
+        "historyMode": "legacy",
+        "turns": [] if turns is None else turns,
+    }
+
+
+def turn_json(record: TurnRecord) -> JsonObject:
+    """Return a turn without its items."""
+    return {
+        "id": record.id,
+        "items": [],
+        "itemsView": "notLoaded",
+        "status": record.status,
+        "error": record.error,
+        "startedAt": record.started_at,
+        "completedAt": record.completed_at,
+        "durationMs": record.duration_ms,
+        "rootTurnId": record.id,
+    }
+
+
+def _ended(record: TurnRecord) -> TurnRecord:
+    """Return a stored turn's record; one that was running when the process died was interrupted by that."""
+    if record.status != "inProgress":
+        return record
+    return msgspec.structs.replace(record, status="interrupted", completed_at=record.started_at)
+
+
+def now_ms() -> int:
+    """Return the time in Unix milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,181 @@
+"""A thread's feed: everything it tells the outside, in one order.
+
+Numbers and encodes events, keeps them in the log, hands them to the listener and, those that are for
+everybody, to the router; and keeps what is told to one connection (an answer) behind the events that
+were published before it. Where the store has to keep an event before anybody may see it, the feed
+holds that event and all that follows until the store says so.
+
+A plain object that belongs to one Thread actor and is called by it alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from trunkline.actor import post
+from trunkline.listener import Listener, Subscription
+from trunkline.log import Chunk, Event, EventLog
+from trunkline.messages import Broadcast, FellBehind, Message, Ref
+from trunkline.protocol.envelope import encode_notification, encode_server_request
+from trunkline.types import ConnectionId, Json, ThreadId
+
+__all__ = ["Feed"]
+
+
+class Feed:
+    """What a thread publishes, and to whom.
+
+    Args:
+        thread_id: whose feed it is.
+        log: where the events are kept.
+        router: told a `Broadcast` of what is for everybody.
+        commit: asked to have everything stored that the thread has told the store so far, and then to
+            see to it that `committed` is called with the number given; None if nothing is stored.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        thread_id: ThreadId,
+        log: EventLog,
+        router: Ref,
+        commit: Callable[[int], None] | None = None,
+    ) -> None:
+        self._thread_id = thread_id
+        self._log = log
+        self._router = router
+        self._commit = commit
+        # Published and not yet in the log: they become one chunk at the next flush.
+        self._pending: list[Event] = []
+        # The next event's number. Counts the pending ones, as `log.last_seq` does not.
+        self._next_seq = log.last_seq + 1
+        # The last event that may be seen. Behind `log.last_seq` while the store is at work.
+        self._visible_seq = log.last_seq
+        # Broadcasts and answers that wait for the events before them to become visible.
+        self._held: deque[tuple[int, Ref, Message]] = deque()
+        self._generation = 0
+        self.listener: Listener | None = None
+        """From the first subscription to the end of the last; None while there is none."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event, published or pending."""
+        return self._next_seq - 1
+
+    @property
+    def subscriber_count(self) -> int:
+        """How many connections are subscribed."""
+        return 0 if self.listener is None else len(self.listener)
+
+    def is_far_ahead(self) -> bool:
+        """Whether more is published than any subscriber can be sent for now."""
+        return self.listener is not None and self.listener.is_far_behind()
+
+    def notify(
+        self,
+        method: str,
+        params: Json,
+        *,
+        to_everybody: bool = False,
+        is_terminal: bool = False,
+        resolves: int | None = None,
+    ) -> None:
+        """Publish a notification. `params` is encoded now and may be changed afterwards."""
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        payload = encode_notification(method, params, time.time_ns() // 1_000_000, seq)
+        self._pending.append(
+            Event(seq, method, payload, to_everybody=to_everybody, is_terminal=is_terminal, resolves=resolves)
+        )
+
+    def prompt(self, request_id: int, method: str, params: Json) -> bytes:
+        """Publish a prompt.
+
+        Returns:
+            The message, for those who subscribe while the prompt is open.
+
+        """
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        payload = encode_server_request(request_id, method, params, seq)
+        self._pending.append(Event(seq, method, payload, prompt_id=request_id, is_terminal=True))
+        return payload
+
+    def tell(self, ref: Ref, message: Message) -> None:
+        """Tell `message` to `ref`, behind everything published so far."""
+        self.flush()
+        self._tell_visible(self._log.last_seq, ref, message)
+
+    def subscribe(self, connection_id: ConnectionId, connection: Ref) -> Subscription:
+        """Make a connection a subscriber of all that is published from now on."""
+        self.flush()
+        if self.listener is None:
+            self.listener = Listener(self._thread_id, self._log)
+        self._generation += 1
+        subscription = Subscription(connection_id, connection, self._generation, self._log.last_seq)
+        self.listener.add(subscription)
+        return subscription
+
+    def unsubscribe(self, connection_id: ConnectionId) -> Subscription | None:
+        """End a connection's subscription; the listener goes with the last one.
+
+        Returns:
+            What it was; None if there was none.
+
+        """
+        if self.listener is None:
+            return None
+        self.flush()
+        subscription = self.listener.remove(connection_id)
+        if not len(self.listener):
+            self.listener = None
+        return subscription
+
+    def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
+        """Take back bytes from a connection whose socket has taken them, and send it what is next."""
+        if self.listener is not None:
+            self.listener.progress(connection_id, generation, size)
+
+    def committed(self, seq: int) -> None:
+        """Let out everything up to `seq`: it is stored."""
+        self._visible_seq = max(self._visible_seq, seq)
+        while self._held and self._held[0][0] <= self._visible_seq:
+            _, ref, message = self._held.popleft()
+            post(ref, message)
+        self._deliver()
+
+    def flush(self) -> None:
+        """Let out what is pending, and what subscribers have made room for."""
+        if self._pending:
+            self._append()
+        self._deliver()
+
+    def _append(self) -> None:
+        pending, self._pending = self._pending, []
+        chunk = Chunk(pending)
+        is_visible = self._visible_seq == self._log.last_seq
+        self._log.append(chunk)
+        if self._commit is not None and any(event.is_terminal for event in pending):
+            self._commit(chunk.last_seq)
+        elif is_visible:
+            self._visible_seq = chunk.last_seq
+        for event in pending:
+            if event.to_everybody:
+                self._tell_visible(chunk.last_seq, self._router, Broadcast(self._thread_id, Chunk([event])))
+
+    def _tell_visible(self, seq: int, ref: Ref, message: Message) -> None:
+        if seq <= self._visible_seq:
+            post(ref, message)
+        else:
+            self._held.append((seq, ref, message))
+
+    def _deliver(self) -> None:
+        if self.listener is None:
+            return
+        for subscription in self.listener.deliver(self._visible_seq):
+            post(subscription.connection, FellBehind(self._thread_id))
+        if not len(self.listener):
+            self.listener = None

@@ -1,0 +1,139 @@
+"""A thread's listener: the delivery of its events to its subscribers.
+
+A subscription is a cursor into the thread's log. It is sent what is behind the cursor as long as no
+more than a window of bytes is on its way to the socket; the connection gives them back as the
+operating system takes them. So a subscriber that does not read holds up nothing and costs no memory
+per event: its cursor stays where it is. The listener knows nothing of turns or requests.
+
+A plain object that belongs to one Thread actor and is called by it alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from trunkline.actor import post
+from trunkline.log import Chunk, EventLog
+from trunkline.messages import Deliver, Ref
+from trunkline.types import ConnectionId, ThreadId
+
+__all__ = ["ACKNOWLEDGE_BYTES", "WINDOW_BYTES", "Listener", "Subscription"]
+
+WINDOW_BYTES = 256 * 1024
+"""A subscription is sent no more while this much is under way: enough to keep a socket busy, little
+enough that thousands of stalled ones are cheap (the bytes are shared in any case)."""
+
+ACKNOWLEDGE_BYTES = WINDOW_BYTES // 4
+"""A connection gives bytes back when it has this many. Less than the window, so that a full window is
+always given back."""
+
+_WARM_CHUNKS = 16
+"""Chunks whose framed bytes are kept for connections that have not yet handled them."""
+
+
+class Subscription:
+    """One connection's place in the thread."""
+
+    __slots__ = ("connection", "connection_id", "generation", "sent_seq", "under_way")
+
+    def __init__(self, connection_id: ConnectionId, connection: Ref, generation: int, sent_seq: int) -> None:
+        self.connection_id = connection_id
+        self.connection = connection
+        self.generation = generation
+        self.sent_seq = sent_seq
+        """The cursor: the last event that was sent to the connection."""
+        self.under_way = 0
+        """Bytes sent to the connection that it has not given back."""
+
+
+class Listener:
+    """The subscriptions of a thread."""
+
+    def __init__(self, thread_id: ThreadId, log: EventLog) -> None:
+        self._thread_id = thread_id
+        self._log = log
+        self._subscriptions: dict[ConnectionId, Subscription] = {}
+        self._warm: deque[Chunk] = deque()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def __contains__(self, connection_id: ConnectionId) -> bool:
+        return connection_id in self._subscriptions
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(self._subscriptions.values())
+
+    def get(self, connection_id: ConnectionId) -> Subscription | None:
+        """Return a connection's subscription."""
+        return self._subscriptions.get(connection_id)
+
+    def add(self, subscription: Subscription) -> None:
+        """Begin a subscription, in the place of the one the connection may have."""
+        self._subscriptions[subscription.connection_id] = subscription
+
+    def remove(self, connection_id: ConnectionId) -> Subscription | None:
+        """End a subscription.
+
+        Returns:
+            What it was; None if there was none.
+
+        """
+        return self._subscriptions.pop(connection_id, None)
+
+    def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
+        """Take back bytes. Those of an earlier subscription of the connection are of no account."""
+        subscription = self._subscriptions.get(connection_id)
+        if subscription is not None and subscription.generation == generation:
+            subscription.under_way -= size
+
+    def deliver(self, last_seq: int) -> list[Subscription]:
+        """Send each subscriber what is behind its cursor, up to `last_seq`, as far as its window allows.
+
+        Returns:
+            Those whose cursor has fallen out of the log; they have been removed.
+
+        """
+        oldest = self._log.first_seq - 1
+        by_cursor: dict[int, Deliver] = {}
+        lost: list[Subscription] = []
+        for subscription in self._subscriptions.values():
+            while subscription.sent_seq < last_seq and subscription.under_way < WINDOW_BYTES:
+                if subscription.sent_seq < oldest:
+                    break
+                cursor = subscription.sent_seq
+                deliver = by_cursor.get(cursor)
+                if deliver is None:
+                    deliver = by_cursor[cursor] = self._cut(cursor, last_seq)
+                if not post(subscription.connection, deliver):
+                    break  # its ConnectionClosed is on the way
+                subscription.under_way += deliver.size
+                subscription.sent_seq = deliver.chunks[-1].last_seq
+            if subscription.sent_seq < oldest:
+                lost.append(subscription)
+        for subscription in lost:
+            del self._subscriptions[subscription.connection_id]
+        self._cool_down()
+        return lost
+
+    def is_far_behind(self) -> bool:
+        """Whether even the subscriber that is furthest on has half a log to go. False without any."""
+        furthest = max((each.sent_seq for each in self._subscriptions.values()), default=None)
+        return furthest is not None and self._log.is_half_full_after(furthest)
+
+    def _cut(self, cursor: int, last_seq: int) -> Deliver:
+        """Take a window's worth of chunks behind `cursor`."""
+        chunks: list[Chunk] = []
+        size = 0
+        for chunk in self._log.chunks_after(cursor):
+            if chunk.last_seq > last_seq or (chunks and size + chunk.size > WINDOW_BYTES):
+                break
+            chunks.append(chunk)
+            size += chunk.size
+        self._warm.extend(chunks)
+        return Deliver(self._thread_id, tuple(chunks), size)
+
+    def _cool_down(self) -> None:
+        while len(self._warm) > _WARM_CHUNKS:
+            self._warm.popleft().forget_framed()

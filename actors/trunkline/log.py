@@ -1,0 +1,145 @@
+"""A thread's newest events, encoded, in one log that all its subscribers share.
+
+An event is turned into bytes once. Events that were published together make a chunk; a chunk is
+what a subscription's cursor steps over, and it keeps the framed bytes of each transport it was sent
+over, so that a fan-out costs one join for all subscribers and one send for each.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from trunkline.transports.base import Framing
+
+__all__ = ["Chunk", "Event", "EventLog"]
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One notification or prompt of a thread."""
+
+    seq: int
+    """Its place in the thread, from 1."""
+    method: str
+    payload: bytes
+    """The message as it goes over the wire, without framing."""
+    to_everybody: bool = False
+    """Whether every initialized connection is sent it, or the thread's subscribers only."""
+    prompt_id: int | None = None
+    """The request id, if it is a prompt."""
+    resolves: int | None = None
+    """The id of the prompt that it tells the end of."""
+    is_terminal: bool = False
+    """Whether it tells of something completed, which must be kept before anybody is told."""
+
+
+class Chunk:
+    """Events that are next to each other in a thread, never changed. Any thread may read it."""
+
+    __slots__ = ("_framed", "events", "first_seq", "last_seq", "methods", "prompts", "resolved", "size")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = tuple(events)
+        self.first_seq = self.events[0].seq
+        self.last_seq = self.events[-1].seq
+        self.size = sum(len(event.payload) for event in self.events)
+        """Bytes of the payloads."""
+        self.methods = frozenset(event.method for event in self.events)
+        self.prompts = tuple(event.prompt_id for event in self.events if event.prompt_id is not None)
+        self.resolved = tuple(event.resolves for event in self.events if event.resolves is not None)
+        # Two connections may fill this in at the same moment with equal values: no harm, no lock.
+        self._framed: dict[Framing, bytes] = {}
+
+    def framed(self, framing: Framing) -> bytes:
+        """Return all the events as one run of bytes, made at the first call for each framing."""
+        data = self._framed.get(framing)
+        if data is None:
+            frame = framing.frame
+            data = self._framed[framing] = b"".join([frame(event.payload) for event in self.events])
+        return data
+
+    def forget_framed(self) -> None:
+        """Drop the framed bytes, which have been sent to everybody who keeps up."""
+        self._framed = {}
+
+    def after(self, seq: int) -> Chunk:
+        """Return the part behind `seq`, which is one of the chunk's but not its last."""
+        return Chunk(self.events[seq - self.first_seq + 1 :])
+
+
+class EventLog:
+    """The newest chunks of a thread, bounded in events and in bytes of payload.
+
+    Args:
+        max_events: events to keep, 1 or more.
+        max_bytes: bytes of payload to keep, 1 or more. The newest chunk is kept whatever its size.
+        last_seq: the number of the last event before this log began.
+
+    """
+
+    def __init__(self, *, max_events: int, max_bytes: int, last_seq: int = 0) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._chunks: list[Chunk] = []
+        self._firsts: list[int] = []  # first_seq of each chunk, for bisect
+        self._offsets: list[int] = []  # bytes that were ever appended before each chunk
+        self._evicted = 0  # chunks at the front of the lists that are no longer in the log
+        self._size = 0
+        self._total = 0  # bytes ever appended
+        self.last_seq = last_seq
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest event that is still here; one more than `last_seq` if there is none."""
+        return self._firsts[self._evicted] if self._evicted < len(self._firsts) else self.last_seq + 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload in the log."""
+        return self._size
+
+    def append(self, chunk: Chunk) -> None:
+        """Add the newest events, and let go of the oldest ones that are over a limit."""
+        self._chunks.append(chunk)
+        self._firsts.append(chunk.first_seq)
+        self._offsets.append(self._total)
+        self._size += chunk.size
+        self._total += chunk.size
+        self.last_seq = chunk.last_seq
+        while self._is_over_limit():
+            self._size -= self._chunks[self._evicted].size
+            self._chunks[self._evicted] = chunk  # lets go of the evicted one
+            self._evicted += 1
+        if self._evicted > 64 and self._evicted * 2 > len(self._chunks):
+            del self._chunks[: self._evicted]
+            del self._firsts[: self._evicted]
+            del self._offsets[: self._evicted]
+            self._evicted = 0
+
+    def __contains__(self, seq: int) -> bool:
+        return self.first_seq <= seq <= self.last_seq
+
+    def is_half_full_after(self, seq: int) -> bool:
+        """Whether what is behind `seq` takes more than half of the log, by count or by bytes."""
+        if seq >= self.last_seq:
+            return False
+        if (self.last_seq - seq) * 2 > self._max_events or seq < self.first_seq:
+            return True
+        offset = self._offsets[bisect_right(self._firsts, seq, self._evicted) - 1]
+        return (self._total - offset) * 2 > self._max_bytes
+
+    def chunks_after(self, seq: int) -> Iterator[Chunk]:
+        """Go through the events behind `seq`, at least `first_seq - 1`; the first chunk may be cut."""
+        index = max(bisect_right(self._firsts, seq, self._evicted) - 1, self._evicted)
+        while index < len(self._chunks):
+            chunk = self._chunks[index]
+            index += 1
+            if chunk.last_seq > seq:
+                yield chunk.after(seq) if chunk.first_seq <= seq else chunk
+
+    def _is_over_limit(self) -> bool:
+        if len(self._chunks) - self._evicted <= 1:
+            return False
+        return self._size > self._max_bytes or self.last_seq - self.first_seq + 1 > self._max_events

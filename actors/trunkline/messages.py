@@ -1,0 +1,306 @@
+"""The messages that actors send each other, by who accepts them.
+
+Frozen, and named as orders (`Broadcast`) or facts (`ConnectionOpened`). A message that an actor sends
+to itself alone, and what a running turn tells its thread (`agents.events`), are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+import pykka
+
+from trunkline.errors import RpcError
+from trunkline.log import Chunk
+from trunkline.protocol.methods import Method
+from trunkline.protocol.params import Params
+from trunkline.transports.base import Closed
+from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId
+
+__all__ = [
+    "Broadcast",
+    "Close",
+    "CloseConnections",
+    "ConnectionClosed",
+    "ConnectionInitialized",
+    "ConnectionOpened",
+    "Deliver",
+    "Drain",
+    "FellBehind",
+    "InputEnded",
+    "InterruptTurn",
+    "InterruptTurns",
+    "LinkClosed",
+    "LinkDrained",
+    "Message",
+    "Progress",
+    "PromptAnswer",
+    "PromptEnded",
+    "Received",
+    "Ref",
+    "Refuse",
+    "Relay",
+    "Reply",
+    "Request",
+    "StillLoaded",
+    "StopThreads",
+    "Subscribed",
+    "Summary",
+    "TellSummary",
+    "ThreadChanged",
+    "ThreadIdle",
+    "ThreadStopped",
+    "Unload",
+    "Unsubscribed",
+]
+
+Ref: TypeAlias = pykka.ActorRef[Any]
+"""A reference to an actor of any kind."""
+
+
+class Message(msgspec.Struct, frozen=True, eq=False):
+    """The root of all messages. Compared by identity."""
+
+
+# Accepted by a Connection: from its link.
+
+
+class Received(Message, frozen=True):
+    """Texts were read from the client, in this order."""
+
+    texts: tuple[str, ...]
+
+
+class LinkDrained(Message, frozen=True):
+    """The operating system has taken everything that was sent."""
+
+
+class InputEnded(Message, frozen=True):
+    """The client will send no more, but still reads."""
+
+
+class LinkClosed(Message, frozen=True):
+    """The link is gone."""
+
+    closed: Closed
+
+
+# Accepted by a Connection: answers to its requests.
+
+
+class Reply(Message, frozen=True):
+    """The result of a request."""
+
+    request_id: RequestId
+    result: Json
+    """May hold `orjson.Fragment`s."""
+
+
+class Refuse(Message, frozen=True):
+    """The error of a request."""
+
+    request_id: RequestId
+    error: RpcError
+
+
+class Subscribed(Message, frozen=True):
+    """The connection is a subscriber now: the thread's events behind `seq` follow, and only those."""
+
+    thread_id: ThreadId
+    thread: Ref
+    generation: int
+    """Numbers this subscription among all of the thread, for `Progress`."""
+    reply: Reply
+    prompts: tuple[tuple[int, bytes], ...]
+    """(request id, message) of the prompts that are open; sent after the reply."""
+
+
+class Unsubscribed(Message, frozen=True):
+    """The connection is no subscriber any more.
+
+    Comes through the router, behind every `Broadcast` that the thread sent while it was one, so that
+    none of those is taken for news.
+    """
+
+    thread_id: ThreadId
+    reply: Reply | None = None
+
+
+class PromptEnded(Message, frozen=True):
+    """A prompt that the connection was sent has ended, and its subscription ended before that."""
+
+    prompt_id: int
+
+
+# Accepted by a Connection: events.
+
+
+class Deliver(Message, frozen=True):
+    """Events of a thread the connection is subscribed to."""
+
+    thread_id: ThreadId
+    chunks: tuple[Chunk, ...]
+    size: int
+    """Bytes of payload, to be given back with `Progress`."""
+
+
+class Broadcast(Message, frozen=True):
+    """Events of a thread that everybody is sent.
+
+    Accepted by the Router too, which passes it to every initialized connection. Subscribers skip it:
+    they get the same events with `Deliver`, in order with the others.
+    """
+
+    thread_id: ThreadId
+    chunk: Chunk
+
+
+class FellBehind(Message, frozen=True):
+    """The connection's place in a thread has fallen out of the log; it cannot be sent what it missed."""
+
+    thread_id: ThreadId
+
+
+class Close(Message, frozen=True):
+    """Close the connection."""
+
+    code: int
+    reason: str
+
+
+# Accepted by the Router.
+
+
+class ConnectionOpened(Message, frozen=True):
+    """A client has connected."""
+
+    connection_id: ConnectionId
+    connection: Ref
+
+
+class ConnectionInitialized(Message, frozen=True):
+    """A connection may be sent broadcasts from now on."""
+
+    connection_id: ConnectionId
+
+
+class ConnectionClosed(Message, frozen=True):
+    """A connection is gone.
+
+    The Router passes it to exactly the threads it is subscribed to, and they drop it.
+    """
+
+    connection_id: ConnectionId
+
+
+class Request(Message, frozen=True):
+    """A client's request, checked. The Router answers it or passes it to the thread it names."""
+
+    connection_id: ConnectionId
+    reply_to: Ref
+    """Told a `Reply`, `Refuse`, `Subscribed` or `Unsubscribed`: exactly one of them."""
+    id: RequestId
+    method: Method
+    params: Params
+
+
+class Summary(Message, frozen=True):
+    """What the router has to know of a loaded thread."""
+
+    status: JsonObject
+    is_running: bool
+    """Whether a turn is running."""
+
+
+class ThreadChanged(Message, frozen=True):
+    """A thread's summary is another."""
+
+    thread_id: ThreadId
+    summary: Summary
+
+
+class ThreadIdle(Message, frozen=True):
+    """A thread has had no subscriber and no activity for the unload delay."""
+
+    thread_id: ThreadId
+
+
+class StillLoaded(Message, frozen=True):
+    """A thread that was told to unload goes on: it was needed again meanwhile."""
+
+    thread_id: ThreadId
+
+
+class ThreadStopped(Message, frozen=True):
+    """A thread has ended and takes no more messages."""
+
+    thread_id: ThreadId
+    thread: Ref
+    has_failed: bool
+    """Whether a bug of ours ended it."""
+
+
+class Relay(Message, frozen=True):
+    """Tell `message` to `connection`, behind everything the sender told the router to broadcast."""
+
+    connection: Ref
+    message: Message
+
+
+class Drain(Message, frozen=True):
+    """Take no new work. `idle` is called, once, when no turn is running; it must not block."""
+
+    idle: Callable[[], None]
+
+
+class InterruptTurns(Message, frozen=True):
+    """Interrupt every turn that is running."""
+
+
+class StopThreads(Message, frozen=True):
+    """Stop every thread, whatever it does. `done` is called, once, when all have stopped."""
+
+    done: Callable[[], None]
+
+
+class CloseConnections(Message, frozen=True):
+    """Close every connection. `done` is called, once, when all are gone."""
+
+    code: int
+    reason: str
+    done: Callable[[], None]
+
+
+# Accepted by a Thread, besides Request, ConnectionClosed and the events of its turn.
+
+
+class Progress(Message, frozen=True):
+    """A connection's socket has taken `size` bytes of what it was sent with `Deliver`."""
+
+    connection_id: ConnectionId
+    generation: int
+    size: int
+
+
+class PromptAnswer(Message, frozen=True):
+    """A client that was sent a prompt has answered it."""
+
+    connection_id: ConnectionId
+    prompt_id: int
+    result: Json
+    failed: bool
+    """Whether the answer is an error."""
+
+
+class Unload(Message, frozen=True):
+    """Stop, unless somebody needs the thread again. Answered with `ThreadStopped` or `StillLoaded`."""
+
+
+class TellSummary(Message, frozen=True):
+    """Tell the router `ThreadChanged`, even if nothing has changed."""
+
+
+class InterruptTurn(Message, frozen=True):
+    """Interrupt the turn that is running, if any: the server stops."""

@@ -1,0 +1,68 @@
+"""Prompts: the requests that the server sends to clients, and what an answer must look like."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from trunkline.types import Json, JsonObject
+
+__all__ = ["PromptKind", "prompt_kind"]
+
+Flag: TypeAlias = Literal["waitingOnApproval", "waitingOnUserInput"]
+"""What the status of a thread says while a prompt is open."""
+
+
+class _CommandApproval(msgspec.Struct):
+    decision: (
+        Literal["accept", "acceptForSession", "decline", "cancel"]
+        | dict[Literal["acceptWithExecpolicyAmendment", "applyNetworkPolicyAmendment"], Any]
+    )
+
+
+class _FileChangeApproval(msgspec.Struct):
+    decision: Literal["accept", "acceptForSession", "decline", "cancel"]
+
+
+class _QuestionAnswer(msgspec.Struct):
+    answers: list[str]
+
+
+class _UserInput(msgspec.Struct):
+    answers: dict[str, _QuestionAnswer]
+
+
+class PromptKind(msgspec.Struct, frozen=True):
+    """A server request."""
+
+    flag: Flag | None
+    """The active flag of the thread while one is open."""
+    result: type | None
+    """What a result must look like; None takes any object."""
+
+    def read(self, result: Json) -> JsonObject | None:
+        """Return `result` if it answers the prompt, else None."""
+        if type(result) is not dict:
+            return None
+        if self.result is None:
+            return result
+        try:
+            msgspec.convert(result, self.result)
+        except msgspec.ValidationError:
+            return None
+        return result
+
+
+_KINDS = {
+    "item/commandExecution/requestApproval": PromptKind("waitingOnApproval", _CommandApproval),
+    "item/fileChange/requestApproval": PromptKind("waitingOnApproval", _FileChangeApproval),
+    "item/permissions/requestApproval": PromptKind("waitingOnApproval", None),
+    "item/tool/requestUserInput": PromptKind("waitingOnUserInput", _UserInput),
+}
+_OTHER = PromptKind(None, None)
+
+
+def prompt_kind(method: str) -> PromptKind:
+    """Return what is known of a server request; an unknown one sets no flag and takes any object."""
+    return _KINDS.get(method, _OTHER)

@@ -1,0 +1,114 @@
+"""Turns: an agent's OS thread, and the gate where it waits for its thread's actor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pykka
+
+from trunkline.actor import post
+from trunkline.agents.base import Agent, AgentFactory, Turn
+from trunkline.agents.events import TurnEnded, TurnStatus
+from trunkline.errors import TurnFailed, TurnInterrupted
+
+__all__ = ["AgentSlot", "Gate"]
+
+logger = logging.getLogger(__name__)
+
+
+class Gate:
+    """Where an agent waits while its thread has too much to do.
+
+    The agent's thread passes through; the actor shuts and opens, and never waits. The gate is shut
+    while more than `high_water` messages are in the actor's inbox, or while the actor says so.
+
+    Args:
+        inbox: the actor's inbox.
+        high_water: messages in the inbox at which the agent begins to wait.
+
+    """
+
+    def __init__(self, inbox: Any, high_water: int) -> None:
+        self._messages = inbox.messages
+        self._high_water = high_water
+        self._opened = threading.Event()
+        self._has_waiter = False
+        self._is_held = False
+
+    def wait_open(self) -> None:
+        """Wait until the actor keeps up. For the agent's thread."""
+        while self._is_shut():
+            self._opened.clear()
+            # The order matters: the actor looks for a waiter after it has taken messages, so either it
+            # sees this waiter, or this look sees what it took.
+            self._has_waiter = True
+            if not self._is_shut():
+                break
+            self._opened.wait()
+        self._has_waiter = False
+
+    def hold(self) -> None:
+        """Keep the gate shut until `release`. For the actor; never blocks."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """End a `hold`. For the actor; never blocks."""
+        self._is_held = False
+
+    def let_through(self) -> None:
+        """Wake the waiter if the actor keeps up now. For the actor, after a batch; never blocks."""
+        if self._has_waiter and not self._is_held and len(self._messages) * 2 <= self._high_water:
+            self._opened.set()
+
+    def open_for_good(self) -> None:
+        """Let everybody through from now on: the actor has ended, or the turn has."""
+        self._high_water = 1 << 62
+        self._is_held = False
+        self._opened.set()
+
+    def _is_shut(self) -> bool:
+        return self._is_held or len(self._messages) > self._high_water
+
+
+class AgentSlot:
+    """A thread's agent, made on the OS thread of its first turn, as making it may block.
+
+    Args:
+        factory: makes the agent.
+
+    """
+
+    def __init__(self, factory: AgentFactory) -> None:
+        self._factory = factory
+        self._agent: Agent | None = None
+
+    def run_turn(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        """Run a turn on an OS thread of its own and tell `thread` how it ended. Returns at once.
+
+        Raises:
+            RuntimeError: the operating system gives no more threads.
+
+        """
+        name = f"trunkline-turn-{turn.turn_id[-8:]}"
+        threading.Thread(target=self._run, args=(turn, thread), name=name, daemon=True).start()
+
+    def _run(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        status: TurnStatus = "failed"
+        message = None
+        try:
+            if self._agent is None:
+                self._agent = self._factory()
+            self._agent.run_turn(turn)
+        except TurnInterrupted:
+            status = "interrupted"
+        except TurnFailed as error:
+            message = str(error) or "the agent gave no reason"
+        except BaseException as error:
+            # Also a SystemExit: an agent ends its turn and nothing else.
+            logger.exception("x thread %s: the agent raised in turn %s", turn.thread_id, turn.turn_id)
+            message = f"the agent failed with {type(error).__name__}"
+        else:
+            status = "interrupted" if turn.is_interrupted else "completed"
+        post(thread, TurnEnded(turn.turn_id, status, message))
