@@ -25,6 +25,9 @@ from trunkline.types import JsonObject, ThreadId, TurnId
 PATIENCE_S = 30.0
 """Longer than any passing test waits."""
 
+NEVER_S = 1000.0
+"""A grace so long that a test that waits for its end fails."""
+
 AnswerWith: TypeAlias = Callable[[PromptRaised], Answer | None]
 """Answers a prompt; None leaves it open."""
 
@@ -118,6 +121,14 @@ class Run:
             prompt.reply(Answer("dropped"))
         return self
 
+    def answer_open(self, decision: str) -> Self:
+        """Answer the approval prompt that was left open."""
+        with self._changed:
+            (prompt,) = self._open_prompts
+            self._open_prompts = []
+        prompt.reply(Answer("result", {"decision": decision}))
+        return self
+
     def wait_for(self, is_met: Callable[[Run], bool]) -> Self:
         """Wait until what was recorded meets a condition."""
         with self._changed:
@@ -199,20 +210,25 @@ class Run:
         if isinstance(event, ItemDelta) and self._on_delta is not None:
             self._on_delta(event.text)
             return
+        if isinstance(event, PromptRaised):
+            self._raise_prompt(event)
+            return
         with self._changed:
             self.events.append(event)
             self._changed.notify_all()
-        if isinstance(event, PromptRaised):
-            self._settle(event)
 
-    def _settle(self, prompt: PromptRaised) -> None:
+    def _raise_prompt(self, prompt: PromptRaised) -> None:
         answer = self.answer(prompt)
         with self._changed:
             # A prompt that comes after the interrupt is dropped at once.
-            if answer is None and not self.turn.is_interrupted:
+            if answer is None and self.turn.is_interrupted:
+                answer = Answer("dropped")
+            if answer is None:
                 self._open_prompts.append(prompt)
-                return
-        prompt.reply(answer or Answer("dropped"))
+            self.events.append(prompt)
+            self._changed.notify_all()
+        if answer is not None:
+            prompt.reply(answer)
 
 
 def run(
@@ -225,6 +241,29 @@ def run(
 ) -> Run:
     """Run one turn to its end."""
     return Run(agent, given, answer=answer, cwd=cwd, policy=policy).finish()
+
+
+def status_of(done: Run) -> tuple[object, object]:
+    """Return how the only item, a command, ended."""
+    return done.item["status"], done.item["exitCode"]
+
+
+def pids(running: Run, count: int) -> list[int]:
+    """Wait for a command to write `count` process ids, a line each, and return them."""
+    running.wait_for(lambda run: run.streamed.count("\n") >= count)
+    return [int(line) for line in running.streamed.split("\n")[:count]]
+
+
+class Gate:
+    """Holds a command at `read x < PATH` until the test opens it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self.fd = os.open(path, os.O_RDWR)
+
+    def open(self) -> None:
+        os.write(self.fd, b"\n")
 
 
 def wait_dead(pid: int) -> None:

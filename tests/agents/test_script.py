@@ -11,7 +11,6 @@ from agents.harness import (
     Run,
     decide,
     leave_open,
-    nothing_left,
     refuse,
     run,
     text_input,
@@ -347,15 +346,14 @@ def test_fail_ends_the_turn_as_failed_with_its_words(agent: ScriptAgent) -> None
 
 
 def test_twenty_turns_at_once_do_not_mix() -> None:
-    with nothing_left():
-        barrier = threading.Barrier(20)
+    barrier = threading.Barrier(20)
 
-        def meet(prompt: PromptRaised) -> Answer:
-            barrier.wait(PATIENCE_S)
-            return Answer("result", {"decision": "accept"})
+    def meet(prompt: PromptRaised) -> Answer:
+        barrier.wait(PATIENCE_S)
+        return Answer("result", {"decision": "accept"})
 
-        runs = [Run(ScriptAgent(), f"ask {n}\nsay 1000 10\ntext {n}", answer=meet).start() for n in range(20)]
-        for number, running in enumerate(runs):
-            running.finish()
-            assert running.deltas[1:-1] == [f"{index:08} a" for index in range(1000)]
-            assert running.said[-1] == str(number)
+    runs = [Run(ScriptAgent(), f"ask {n}\nsay 1000 10\ntext {n}", answer=meet).start() for n in range(20)]
+    for number, running in enumerate(runs):
+        running.finish()
+        assert running.deltas[1:-1] == [f"{index:08} a" for index in range(1000)]
+        assert running.said[-1] == str(number)

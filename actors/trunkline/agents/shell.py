@@ -233,9 +233,7 @@ class _Running:
 
     def _reap(self) -> None:
         """Tell of the shell's exit, and collect it when that is allowed. The reaper's thread."""
-        # Another part of the host may have collected it, or may have SIGCHLD ignored.
-        with suppress(ChildProcessError):
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        _wait_exit(self._process)
         self._exited.set()
         self._wake.set()
         self._may_reap.wait()
@@ -319,6 +317,16 @@ def _start(command: str, cwd: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def _wait_exit(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has exited, and leave it to be collected."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13; there it is collected at once
+        process.wait()
+        return
+    # Another part of the host may have collected it, or may have SIGCHLD ignored.
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
 def _discard(_: str) -> None:
     pass
 
@@ -326,6 +334,6 @@ def _discard(_: str) -> None:
 def _why_not(error: Exception, cwd: Path) -> str:
     if not isinstance(error, OSError):
         return f"cannot run this: {error}"
-    if error.filename == str(cwd):
+    if error.filename == cwd:
         return f"cannot run in {cwd}: {error.strerror}"
     return f"cannot run this: {error.strerror}"
