@@ -1,0 +1,74 @@
+"""What a link tells, in one order and to one callback at a time, whichever threads it comes from."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from trunkline.transports.base import Closed, LinkEvents
+from trunkline.transports.turns import Turns
+
+__all__ = ["Relay"]
+
+logger = logging.getLogger(__name__)
+
+
+class Relay:
+    """Passes what several threads report on to one `LinkEvents`, and nothing after the close.
+
+    A callback runs on whichever of the threads comes first (see `Turns`). Every method is for any
+    thread and does not block. What is reported before `attach` waits for it.
+    """
+
+    __slots__ = ("_events", "_is_over", "_turns")
+
+    def __init__(self) -> None:
+        self._is_over = False
+        self._turns: Turns[Callable[[LinkEvents], None]] = Turns(self._tell)
+        self._events: LinkEvents
+        self._turns.hold()
+
+    def attach(self, events: LinkEvents) -> None:
+        """Say whom to tell, and pass on what has been reported. Call it once."""
+        self._events = events
+        self._turns.release()
+
+    def messages(self, texts: tuple[str, ...]) -> None:
+        """Pass on `on_messages`."""
+        self._turns.put(lambda events: events.on_messages(texts))
+
+    def drained(self) -> None:
+        """Pass on `on_drained`."""
+        self._turns.put(_drained)
+
+    def input_ended(self) -> None:
+        """Pass on `on_input_ended`."""
+        self._turns.put(_input_ended)
+
+    def closed(self, closed: Closed) -> None:
+        """Pass on `on_closed`, the first time."""
+
+        def close(events: LinkEvents) -> None:
+            self._is_over = True
+            events.on_closed(closed)
+
+        self._turns.put(close)
+
+    def _tell(self, reports: deque[Callable[[LinkEvents], None]]) -> None:
+        while reports:
+            report = reports.popleft()
+            if self._is_over:
+                continue
+            try:
+                report(self._events)
+            except Exception:
+                logger.exception("x a callback of a link failed")
+
+
+def _drained(events: LinkEvents) -> None:
+    events.on_drained()
+
+
+def _input_ended(events: LinkEvents) -> None:
+    events.on_input_ended()
