@@ -1,0 +1,52 @@
+"""What the values of options and arguments stand for.
+
+Callbacks for click. They are called with the default, too, and with what comes from the
+environment. A value that does not fit is a mistake of the caller's, which ends the command with 2.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import click
+
+from trunkline.agents.registry import load_agent
+from trunkline.errors import ConfigError, ListenUrlError
+from trunkline.transports.listen import parse_listen_url
+
+__all__ = ["check_agent", "check_listen_urls", "check_server_url"]
+
+
+def check_agent(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """See that there is the agent that is named, and that it can be made."""
+    try:
+        load_agent(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def check_listen_urls(
+    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """See that each URL is one that a server can listen at."""
+    for url in value:
+        try:
+            parse_listen_url(url)
+        except ListenUrlError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
+def check_server_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """See that the URL is one of a server: `ws://HOST:PORT`, or `wss://`."""
+    if value is None:
+        return None
+    try:
+        parts = urllib.parse.urlsplit(value)
+        is_fine = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not match
+        is_fine = False
+    if not is_fine:
+        raise click.BadParameter(f"`{value}` is not the URL of a server; expected `ws://HOST:PORT`")
+    return value

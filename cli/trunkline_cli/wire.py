@@ -1,0 +1,165 @@
+"""The wire to a server over WebSocket: how a command reaches it, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http
+import ipaddress
+import os
+import urllib.parse
+from collections.abc import Callable
+
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
+from websockets.sync.client import ClientConnection, connect
+
+from trunkline.version import VERSION
+from trunkline_cli.client import (
+    Client,
+    ClientError,
+    ConnectFailed,
+    Incoming,
+    NoAnswer,
+    NotAServer,
+    Refused,
+    RpcFailure,
+    ServerGone,
+)
+
+__all__ = ["WebSocketWire", "open_client"]
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""The largest message we take, which is the largest that servers of this protocol take."""
+
+CLOSE_TIMEOUT_S = 2.0
+"""How long a server may take to answer our close frame. A user who leaves does not want to wait for it."""
+
+
+class WebSocketWire:
+    """A `Wire` over a WebSocket connection."""
+
+    def __init__(self, url: str) -> None:
+        """Connect to `url`. Raises `ConnectFailed`, `NotAServer` or `Refused`."""
+        self._stack = contextlib.ExitStack()
+        try:
+            self._connection: ClientConnection = self._stack.enter_context(
+                connect(
+                    url,
+                    # A proxy is for the outside; on this machine nobody means it, however the
+                    # environment is set.
+                    proxy=None if _is_loopback(url) else True,
+                    compression=None,
+                    max_size=MAX_MESSAGE_BYTES,
+                    close_timeout=CLOSE_TIMEOUT_S,
+                )
+            )
+        except (OSError, InvalidHandshake, InvalidProxy) as error:
+            raise _connect_error(url, error) from error
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+        try:
+            self._connection.send(text)
+        except ConnectionClosed as error:
+            raise _gone(error) from error
+
+    def receive(self) -> str:
+        """Wait for one message; a binary one, which is none of the protocol's, is passed over."""
+        try:
+            while True:
+                message = self._connection.recv()
+                if isinstance(message, str):
+                    return message
+        except ConnectionClosed as error:
+            raise _gone(error) from error
+
+    def close(self) -> None:
+        """Close the connection, and wait a short while for the server's part of it."""
+        self._stack.close()
+
+
+def open_client(url: str, on_message: Callable[[Incoming], None], *, opt_out: tuple[str, ...] = ()) -> Client:
+    """Connect to the server at `url` and do the handshake.
+
+    Args:
+        url: where it listens.
+        on_message: see `Client`.
+        opt_out: methods of notifications that are not to be sent.
+
+    Raises:
+        ConnectFailed: nobody is there.
+        NotAServer: somebody is, but no app-server.
+        Refused: the server does not let us in.
+
+    """
+    client = Client(WebSocketWire(url), on_message)
+    try:
+        client.initialize("trunkline", VERSION, opt_out=opt_out)
+    except ClientError as error:
+        client.close()
+        raise _handshake_error(url, error) from error
+    return client
+
+
+def _handshake_error(url: str, error: ClientError) -> ClientError:
+    match error:
+        case NoAnswer() | RpcFailure():
+            return NotAServer(url, str(error))
+        case ServerGone():
+            return ConnectFailed(url, error.why)
+        case _:
+            return error
+
+
+def _connect_error(url: str, error: Exception) -> ClientError:
+    match error:
+        case InvalidStatus():
+            return _status_error(url, error)
+        case InvalidMessage():
+            return NotAServer(url, "it does not speak HTTP")
+        case InvalidHandshake() | InvalidURI():
+            return NotAServer(url, _one_line(str(error)))
+        case TimeoutError() if error.errno is None:
+            return ConnectFailed(url, "timed out")
+        case OSError() if error.errno == errno.ECONNREFUSED:
+            return ConnectFailed(url, "connection refused")
+        case OSError() if error.errno is not None and error.errno > 0:
+            return ConnectFailed(url, os.strerror(error.errno).lower())
+        case _:
+            # A name that is not known has its own numbers, and a text in `strerror`.
+            return ConnectFailed(url, _one_line(getattr(error, "strerror", None) or str(error)).lower())
+
+
+def _status_error(url: str, error: InvalidStatus) -> ClientError:
+    status = error.response.status_code
+    phrase = http.HTTPStatus(status).phrase.lower() if status in set(http.HTTPStatus) else "?"
+    if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+        body = _one_line((error.response.body or b"").decode(errors="replace"))
+        return Refused(url, status, body or phrase)
+    return NotAServer(url, f"it answers with HTTP {status} ({phrase})")
+
+
+def _gone(error: ConnectionClosed) -> ServerGone:
+    if error.rcvd is None:
+        return ServerGone("it broke off without a word")
+    reason = _one_line(error.rcvd.reason)
+    return ServerGone(f"closed with {error.rcvd.code}" + (f", {reason}" if reason else ""))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _is_loopback(url: str) -> bool:
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
