@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
+
+import pykka
 
 from trunkline.actor import Dispatcher
 from trunkline.agents.base import AgentFactory
 from trunkline.config import Config
 from trunkline.timers import Timers
 
-__all__ = ["Context", "StoreRef"]
-
-
-class StoreRef(Protocol):
-    """Where a store is told things: see `store.base`."""
-
-    def tell(self, message: object, /) -> None:
-        """Take a message. Never blocks; any thread."""
-        ...
+__all__ = ["Context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +23,8 @@ class Context:
     config: Config
     dispatcher: Dispatcher
     timers: Timers
-    store: StoreRef
+    store: pykka.ActorRef[Any]
+    """Told the messages of `store.base`."""
     agent_factory: AgentFactory
     agent_name: str
     """What threads report as their model unless a client names one."""

@@ -103,6 +103,16 @@ class TurnState:
         """Return the items that are not complete, oldest first."""
         return [item for item in self.items.values() if item.payload is None]
 
+    def open_item(self, item_id: str) -> Item | None:
+        """Return an item if it is open."""
+        item = self.items.get(item_id)
+        return item if item is not None and item.payload is None else None
+
+    def note_completed(self, item: Item) -> None:
+        """Note that an item has been completed."""
+        if item.kind.is_message:
+            self.last_message = item
+
     def end(self, status: TurnStatus, error: JsonObject | None) -> None:
         """Set how the turn ended."""
         self.record = msgspec.structs.replace(
@@ -220,13 +230,6 @@ class Conversation:
         item = Item(members, len(self.running.items))
         self.running.items[item.id] = item
         return item
-
-    def open_item(self, item_id: str) -> Item | None:
-        """Return an open item of the running turn."""
-        if self.running is None:
-            return None
-        item = self.running.items.get(item_id)
-        return item if item is not None and item.payload is None else None
 
     def note_input(self, content: Sequence[JsonObject]) -> None:
         """Take the thread's preview from its first user message."""

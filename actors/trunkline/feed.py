@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Callable
 
 from trunkline.actor import post
+from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
 from trunkline.log import Chunk, Event, EventLog
-from trunkline.messages import Broadcast, FellBehind, Message, Ref
+from trunkline.messages import Broadcast, FellBehind, Message, Ref, Refuse, Reply, Request
 from trunkline.protocol.envelope import encode_notification, encode_server_request
 from trunkline.types import ConnectionId, Json, ThreadId
 
@@ -70,6 +71,10 @@ class Feed:
         """How many connections are subscribed."""
         return 0 if self.listener is None else len(self.listener)
 
+    def subscriber_ids(self) -> tuple[ConnectionId, ...]:
+        """Return the connections that are subscribed."""
+        return () if self.listener is None else tuple(each.connection_id for each in self.listener)
+
     def is_far_ahead(self) -> bool:
         """Whether more is published than any subscriber can be sent for now."""
         return self.listener is not None and self.listener.is_far_behind()
@@ -103,6 +108,14 @@ class Feed:
         payload = encode_server_request(request_id, method, params, seq)
         self._pending.append(Event(seq, method, payload, prompt_id=request_id, is_terminal=True))
         return payload
+
+    def reply(self, request: Request, result: Json) -> None:
+        """Answer a request, behind everything published so far."""
+        self.tell(request.reply_to, Reply(request.id, result))
+
+    def refuse(self, request: Request, error: RpcError) -> None:
+        """Answer a request with an error, behind everything published so far."""
+        self.tell(request.reply_to, Refuse(request.id, error))
 
     def tell(self, ref: Ref, message: Message) -> None:
         """Tell `message` to `ref`, behind everything published so far."""

@@ -17,7 +17,7 @@ from trunkline.log import Chunk
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
 from trunkline.transports.base import Closed
-from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId
+from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId, TurnId
 
 __all__ = [
     "Broadcast",
@@ -30,6 +30,7 @@ __all__ = [
     "Drain",
     "FellBehind",
     "InputEnded",
+    "InterruptOverdue",
     "InterruptTurn",
     "InterruptTurns",
     "LinkClosed",
@@ -300,6 +301,12 @@ class Unload(Message, frozen=True):
 
 class TellSummary(Message, frozen=True):
     """Tell the router `ThreadChanged`, even if nothing has changed."""
+
+
+class InterruptOverdue(Message, frozen=True):
+    """An interrupted turn has had its time to end."""
+
+    turn_id: TurnId
 
 
 class InterruptTurn(Message, frozen=True):

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.conversation import Conversation, now_ms, record_json
+from trunkline.engine import approval_policy
 from trunkline.errors import RpcError
 from trunkline.log import Chunk, Event
 from trunkline.messages import (
@@ -66,7 +67,7 @@ from trunkline.store.base import (
     ThreadQuery,
     ThreadRecord,
 )
-from trunkline.thread import Thread, approval_policy
+from trunkline.thread import Thread
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["Router"]
@@ -245,7 +246,7 @@ class Router(PooledActor):
                 waiting.append(request)
                 return
             self._loading[thread_id] = [request]
-            self._context.store.tell(LoadThread(thread_id, self.actor_ref))
+            post(self._context.store, LoadThread(thread_id, self.actor_ref))
         else:
             raise errors.thread_not_found(thread_id)
 
@@ -335,7 +336,7 @@ class Router(PooledActor):
         )
         self._last_token += 1
         self._listing[self._last_token] = request
-        self._context.store.tell(ListThreads(query, self.actor_ref, self._last_token))
+        post(self._context.store, ListThreads(query, self.actor_ref, self._last_token))
 
     @handles(Listed)
     def _on_listed(self, message: Listed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pykka
@@ -25,13 +26,13 @@ class Gate:
     while more than `high_water` messages are in the actor's inbox, or while the actor says so.
 
     Args:
-        inbox: the actor's inbox.
+        inbox_depth: tells how many messages are in the actor's inbox, on any thread.
         high_water: messages in the inbox at which the agent begins to wait.
 
     """
 
-    def __init__(self, inbox: Any, high_water: int) -> None:
-        self._messages = inbox.messages
+    def __init__(self, inbox_depth: Callable[[], int], high_water: int) -> None:
+        self._inbox_depth = inbox_depth
         self._high_water = high_water
         self._opened = threading.Event()
         self._has_waiter = False
@@ -49,17 +50,13 @@ class Gate:
             self._opened.wait()
         self._has_waiter = False
 
-    def hold(self) -> None:
-        """Keep the gate shut until `release`. For the actor; never blocks."""
-        self._is_held = True
+    def set_held(self, is_held: bool) -> None:  # its one argument is its name
+        """Keep the gate shut, or not, and wake the waiter if it is open. For the actor; never blocks.
 
-    def release(self) -> None:
-        """End a `hold`. For the actor; never blocks."""
-        self._is_held = False
-
-    def let_through(self) -> None:
-        """Wake the waiter if the actor keeps up now. For the actor, after a batch; never blocks."""
-        if self._has_waiter and not self._is_held and len(self._messages) * 2 <= self._high_water:
+        Called at the end of each batch: the waiter relies on it.
+        """
+        self._is_held = is_held
+        if self._has_waiter and not is_held and self._inbox_depth() * 2 <= self._high_water:
             self._opened.set()
 
     def open_for_good(self) -> None:
@@ -69,7 +66,7 @@ class Gate:
         self._opened.set()
 
     def _is_shut(self) -> bool:
-        return self._is_held or len(self._messages) > self._high_water
+        return self._is_held or self._inbox_depth() > self._high_water
 
 
 class AgentSlot:

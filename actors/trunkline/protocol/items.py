@@ -21,13 +21,15 @@ class ItemKind(msgspec.Struct, frozen=True):
     """The member that its deltas add up to."""
     has_status: bool = False
     """Whether it has a `status`, which is `failed` when the turn ends while it is open."""
+    is_message: bool = False
+    """Whether it is what the agent says: the last one of a turn is in `turn/completed`."""
     kept_chars: int | None = None
     """Characters of its text that are kept; what comes after is sent on only. None keeps all."""
 
 
 _PLAIN = ItemKind()
 _KINDS = {
-    "agentMessage": ItemKind("item/agentMessage/delta", "text"),
+    "agentMessage": ItemKind("item/agentMessage/delta", "text", is_message=True),
     "plan": ItemKind("item/plan/delta", "text"),
     "commandExecution": ItemKind(
         "item/commandExecution/outputDelta", "aggregatedOutput", has_status=True, kept_chars=KEPT_OUTPUT_CHARS

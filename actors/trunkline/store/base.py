@@ -53,7 +53,7 @@ class ThreadRecord(msgspec.Struct, frozen=True):
     model_provider: str = "local"
     approval_policy: Literal["untrusted", "on-request", "never"] = "untrusted"
     approvals_reviewer: str = "user"
-    sandbox: JsonObject = {"type": "dangerFullAccess"}
+    sandbox: JsonObject = msgspec.field(default_factory=lambda: {"type": "dangerFullAccess"})
 
 
 class TurnRecord(msgspec.Struct, frozen=True):

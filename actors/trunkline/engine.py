@@ -1,0 +1,420 @@
+"""The conversation engine of a thread: its turns, run by an agent in this process.
+
+Takes the requests that work on turns and what the running turn tells, and publishes what comes of
+them. It knows nothing of subscribers: the Thread actor does.
+
+A plain object that belongs to one Thread actor and is called by it alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from trunkline.actor import post
+from trunkline.agents.base import ApprovalPolicy, Turn
+from trunkline.agents.events import (
+    Answer,
+    ItemCompleted,
+    ItemDelta,
+    ItemStarted,
+    PromptRaised,
+    TurnEnded,
+    TurnEvent,
+    TurnStatus,
+)
+from trunkline.context import Context
+from trunkline.conversation import Conversation, History, Item, TurnState, now_ms, record_json
+from trunkline.errors import TurnInterrupted
+from trunkline.feed import Feed
+from trunkline.messages import InterruptOverdue, Ref, Refuse, Request
+from trunkline.prompts import Prompts
+from trunkline.protocol import errors
+from trunkline.protocol.ids import uuid7
+from trunkline.protocol.items import user_message
+from trunkline.protocol.params import (
+    ApprovalPolicyParam,
+    NameSetParams,
+    TurnInterruptParams,
+    TurnStartParams,
+    TurnSteerParams,
+)
+from trunkline.store.base import SaveItem, SaveThread, SaveTurn, StoredItem, StoredThread, ThreadRecord
+from trunkline.turns import AgentSlot, Gate
+from trunkline.types import JsonObject, ThreadId, TurnId
+
+__all__ = ["Engine", "approval_policy"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Running:
+    """The turn that is running."""
+
+    __slots__ = ("gate", "handle", "interrupts", "is_interrupted", "state")
+
+    def __init__(self, handle: Turn, gate: Gate, state: TurnState) -> None:
+        self.handle = handle
+        self.gate = gate
+        self.state = state
+        self.is_interrupted = False
+        self.interrupts: list[Request] = []
+        """Requests that are answered when it has ended."""
+
+
+class Engine:
+    """A thread's conversation at work.
+
+    Args:
+        context: what the server's actors share.
+        thread: the Thread actor, which is told what the turn tells.
+        inbox_depth: tells how many messages wait for that actor; too many hold up the agent.
+        feed: where everything is published.
+        prompts: the thread's open prompts.
+        record: what the thread is.
+        stored: what was kept of it; None for a new one.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        context: Context,
+        thread: Ref,
+        inbox_depth: Callable[[], int],
+        feed: Feed,
+        prompts: Prompts,
+        record: ThreadRecord,
+        stored: StoredThread | None,
+    ) -> None:
+        self._context = context
+        self._thread = thread
+        self._inbox_depth = inbox_depth
+        self._feed = feed
+        self._prompts = prompts
+        self._id: ThreadId = record.id
+        self._conversation = Conversation(record, () if stored is None else stored.turns)
+        self._agent = AgentSlot(context.agent_factory)
+        self._running: _Running | None = None
+        # What was published last, to publish it only when it changes.
+        self.status: JsonObject = {"type": "idle" if stored is None else "notLoaded"}
+        """The thread's status, as it was published last."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a turn is running."""
+        return self._running is not None
+
+    @property
+    def gate(self) -> Gate | None:
+        """Where the agent of the running turn waits; None once it need not wait any more."""
+        return None if self._running is None or self._running.is_interrupted else self._running.gate
+
+    def thread_json(self, *, with_turns: bool) -> JsonObject:
+        """Return the thread as the wire has it, open items of a running turn included."""
+        turns = self._conversation.turns_json() if with_turns else None
+        return record_json(self._conversation.record, self.status, turns)
+
+    def settings_json(self) -> JsonObject:
+        """Return what the answers to thread/start and thread/resume say besides the thread."""
+        record = self._conversation.record
+        return {
+            "model": record.model,
+            "modelProvider": record.model_provider,
+            "cwd": record.cwd,
+            "approvalPolicy": record.approval_policy,
+            "approvalsReviewer": record.approvals_reviewer,
+            "sandbox": record.sandbox,
+            "serviceTier": None,
+            "reasoningEffort": None,
+            "instructionSources": [],
+        }
+
+    def publish_status(self) -> None:
+        """Tell everybody the status of the thread, if it is another than before."""
+        status = self._compute_status()
+        if status != self.status:
+            self.status = status
+            params = {"threadId": self._id, "status": status}
+            self._feed.notify("thread/status/changed", params, to_everybody=True)
+
+    # Requests
+
+    def set_name(self, request: Request, params: NameSetParams) -> None:
+        """Answer `thread/name/set`."""
+        name = params.name.strip()
+        if not name:
+            raise errors.invalid_request("thread name must not be empty")
+        self._conversation.update(name=name)
+        if self._conversation.is_materialized:
+            self._save(SaveThread(self._conversation.record))
+        self._feed.reply(request, {})
+        params_out = {"threadId": self._id, "threadName": name}
+        self._feed.notify("thread/name/updated", params_out, to_everybody=True)
+
+    def start_turn(self, request: Request, params: TurnStartParams) -> None:
+        """Answer `turn/start`. It steers while a turn runs: two clients who start at once share one."""
+        _check_length(params.input)
+        if self._running is not None:
+            self._feed.reply(request, {"turn": self._running.state.summary_json()})
+            self._steer(self._running, params.input, params.client_user_message_id)
+            return
+        self._change_settings(params)
+        history = self._conversation.history()
+        self._conversation.note_input(params.input)
+        state = self._conversation.begin_turn(TurnId(uuid7()))
+        self._save_turn(state)
+        self._running = self._new_turn(state, params.input, history)
+        self._feed.reply(request, {"turn": state.summary_json()})
+        self.publish_status()
+        self._feed.notify("turn/started", {"threadId": self._id, "turn": state.summary_json()})
+        if params.input:
+            self._publish_input(state, params.input, params.client_user_message_id)
+        self._run_agent(self._running.handle)
+
+    def steer_turn(self, request: Request, params: TurnSteerParams) -> None:
+        """Answer `turn/steer`."""
+        if not params.expected_turn_id:
+            raise errors.invalid_request("expectedTurnId must not be empty")
+        if not params.input:
+            raise errors.invalid_request("input must not be empty")
+        _check_length(params.input)
+        running = self._running
+        if running is None:
+            raise errors.invalid_request("no active turn to steer")
+        if params.expected_turn_id != running.state.id:
+            raise errors.invalid_request(
+                f"expected active turn id `{params.expected_turn_id}` but found `{running.state.id}`"
+            )
+        self._feed.reply(request, {"turnId": running.state.id})
+        self._steer(running, params.input, params.client_user_message_id)
+
+    def interrupt_turn(self, request: Request, params: TurnInterruptParams) -> None:
+        """Answer `turn/interrupt`, once the turn has ended."""
+        if not params.turn_id:  # the reference's "interrupt the start-up": there is none here
+            self._feed.reply(request, {})
+            return
+        running = self._running
+        if running is None:
+            raise errors.invalid_request("no active turn to interrupt")
+        if params.turn_id != running.state.id:
+            raise errors.invalid_request(
+                f"expected active turn id {params.turn_id} but found {running.state.id}"
+            )
+        running.interrupts.append(request)
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Interrupt the running turn, if there is one. It ends when its agent has returned."""
+        running = self._running
+        if running is None or running.is_interrupted:
+            return
+        running.is_interrupted = True
+        running.handle.interrupt()
+        running.gate.open_for_good()
+        self._prompts.drop_all()
+        grace_s = self._context.config.interrupt_grace_s
+        self._context.timers.tell_later(grace_s, self._thread, InterruptOverdue(running.state.id))
+
+    # What the running turn tells
+
+    def on_item_started(self, event: ItemStarted) -> None:
+        """An item begins."""
+        if self._current(event.turn_id) is not None:
+            self._publish_started(event.turn_id, self._conversation.start_item(event.item))
+
+    def on_item_delta(self, event: ItemDelta) -> None:
+        """Text is added to an open item."""
+        item = self._open_item(event.turn_id, event.item_id)
+        if item is None or item.kind.delta_method is None:
+            return
+        item.add(event.text)
+        self._feed.notify(
+            item.kind.delta_method,
+            {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id, "delta": event.text},
+        )
+
+    def on_item_completed(self, event: ItemCompleted) -> None:
+        """An open item is complete."""
+        item = self._open_item(event.turn_id, event.item_id)
+        running = self._running
+        if item is not None and running is not None:
+            self._publish_completed(running.state, item, item.complete(event.changes))
+
+    def on_prompt_raised(self, event: PromptRaised) -> None:
+        """Clients are asked something."""
+        running = self._current(event.turn_id)
+        if running is None or running.is_interrupted:
+            event.reply(Answer("dropped"))
+            return
+        params = {"threadId": self._id, "turnId": event.turn_id, "startedAtMs": now_ms(), **event.params}
+        prompt_id = self._prompts.new(event.method, event.reply)
+        self.publish_status()
+        self._prompts.publish(prompt_id, event.method, params)
+
+    def on_turn_ended(self, event: TurnEnded) -> None:
+        """The agent has returned or raised."""
+        running = self._current(event.turn_id)
+        if running is not None:
+            self._end_turn(running, event.status, event.message)
+
+    def on_interrupt_overdue(self, message: InterruptOverdue) -> None:
+        """An interrupted turn has had its time: it ends without its agent."""
+        running = self._current(message.turn_id)
+        if running is not None:
+            logger.warning("x thread %s: the agent did not stop; turn %s ends", self._id, running.state.id)
+            # That agent may still be at work: the next turn must not be handed to the same object.
+            self._agent = AgentSlot(self._context.agent_factory)
+            self._end_turn(running, "interrupted", None)
+
+    def abandon(self) -> None:
+        """Let go of everybody who waits, because the actor ends. Publishes nothing."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.handle.interrupt()
+        running.gate.open_for_good()
+        for request in running.interrupts:
+            post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
+
+    # Turns
+
+    def _new_turn(self, state: TurnState, content: list[JsonObject], history: History) -> _Running:
+        record = self._conversation.record
+        gate = Gate(self._inbox_depth, self._context.config.limits.inbox_high_water)
+        thread = self._thread
+
+        def emit(event: TurnEvent) -> None:  # on the agent's thread
+            gate.wait_open()
+            if not post(thread, event):
+                raise TurnInterrupted
+
+        handle = Turn(
+            thread_id=self._id,
+            turn_id=state.id,
+            input=content,
+            history=history,
+            cwd=Path(record.cwd),
+            approval_policy=record.approval_policy,
+            emit=emit,
+        )
+        return _Running(handle, gate, state)
+
+    def _run_agent(self, handle: Turn) -> None:
+        try:
+            self._agent.run_turn(handle, self._thread)
+        except RuntimeError:
+            logger.exception("x thread %s: no OS thread for turn %s", self._id, handle.turn_id)
+            message = "the server has no more threads to run the agent on"
+            post(self._thread, TurnEnded(handle.turn_id, "failed", message))
+
+    def _steer(self, running: _Running, content: list[JsonObject], client_id: str | None) -> None:
+        self._publish_input(running.state, content, client_id)
+        running.handle.steer(content)
+
+    def _end_turn(self, running: _Running, status: TurnStatus, message: str | None) -> None:
+        self._running = None
+        state = running.state
+        running.gate.open_for_good()
+        running.handle.interrupt()  # nothing more comes of it, whatever the agent still tries
+        self._prompts.drop_all()
+        for request in running.interrupts:
+            self._feed.reply(request, {})
+        for item in state.open_items():
+            self._publish_completed(state, item, item.cut())
+        error = None if message is None else _turn_error(message)
+        self._conversation.end_turn(status, error)
+        self._save_turn(state)
+        self.publish_status()
+        if error is not None:
+            self._feed.notify(
+                "error", {"threadId": self._id, "turnId": state.id, "error": error, "willRetry": False}
+            )
+        params = {"threadId": self._id, "turn": state.summary_json()}
+        self._feed.notify("turn/completed", params, is_terminal=True)
+
+    def _current(self, turn_id: TurnId) -> _Running | None:
+        running = self._running
+        return running if running is not None and running.state.id == turn_id else None
+
+    def _open_item(self, turn_id: TurnId, item_id: str) -> Item | None:
+        running = self._running
+        if running is None or running.state.id != turn_id:
+            return None
+        return running.state.open_item(item_id)
+
+    # Events
+
+    def _publish_input(self, state: TurnState, content: list[JsonObject], client_id: str | None) -> None:
+        item = self._conversation.start_item(user_message(uuid7(), content, client_id))
+        self._publish_started(state.id, item)
+        self._publish_completed(state, item, item.complete({}))
+
+    def _publish_started(self, turn_id: TurnId, item: Item) -> None:
+        params = {
+            "threadId": self._id,
+            "turnId": turn_id,
+            "startedAtMs": item.started_at_ms,
+            "item": item.json(),
+        }
+        self._feed.notify("item/started", params)
+
+    def _publish_completed(self, state: TurnState, item: Item, payload: bytes) -> None:
+        state.note_completed(item)
+        self._save(SaveItem(self._id, state.id, item.position, StoredItem(item.id, payload)))
+        params = {
+            "threadId": self._id,
+            "turnId": state.id,
+            "completedAtMs": now_ms(),
+            "item": orjson.Fragment(payload),
+        }
+        self._feed.notify("item/completed", params, is_terminal=True)
+
+    def _compute_status(self) -> JsonObject:
+        flags = self._prompts.flags()
+        if self._running is not None or flags:
+            return {"type": "active", "activeFlags": flags}
+        return {"type": "systemError" if self._conversation.has_failed else "idle"}
+
+    # What is kept
+
+    def _change_settings(self, params: TurnStartParams) -> None:
+        changes: dict[str, object] = {}
+        if params.cwd is not None:
+            changes["cwd"] = str(Path(self._conversation.record.cwd, params.cwd))
+        if params.model is not None:
+            changes["model"] = params.model
+        if params.approval_policy is not None:
+            changes["approval_policy"] = approval_policy(params.approval_policy)
+        if params.approvals_reviewer is not None:
+            changes["approvals_reviewer"] = params.approvals_reviewer
+        if params.sandbox_policy is not None:
+            changes["sandbox"] = params.sandbox_policy
+        if changes:
+            self._conversation.update(**changes)
+
+    def _save_turn(self, state: TurnState) -> None:
+        self._save(SaveThread(self._conversation.record))
+        self._save(SaveTurn(self._id, state.record))
+
+    def _save(self, message: object) -> None:
+        if not self._conversation.record.is_ephemeral:
+            post(self._context.store, message)
+
+
+def approval_policy(given: ApprovalPolicyParam) -> ApprovalPolicy:
+    """Read a policy; a granular one means that the agent asks when it thinks it should."""
+    return "on-request" if isinstance(given, dict) else given
+
+
+def _check_length(content: list[JsonObject]) -> None:
+    chars = sum(len(part["text"]) for part in content if part.get("type") == "text")
+    if chars > errors.MAX_INPUT_CHARS:
+        raise errors.input_too_long(chars)
+
+
+def _turn_error(message: str) -> JsonObject:
+    return {"message": message, "codexErrorInfo": "other", "additionalDetails": None}

@@ -1,0 +1,144 @@
+"""A thread's open prompts: what clients were asked and nobody has answered.
+
+A plain object that belongs to one Thread actor and is called by it alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from trunkline.agents.events import Answer
+from trunkline.feed import Feed
+from trunkline.messages import PromptAnswer, PromptEnded, Ref
+from trunkline.protocol.prompts import Flag, PromptKind, prompt_kind
+from trunkline.types import ConnectionId, JsonObject, ThreadId
+
+__all__ = ["Prompts"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Prompt:
+    """A prompt that is open."""
+
+    __slots__ = ("kind", "left", "misfits", "payload", "reply")
+
+    def __init__(self, kind: PromptKind, payload: bytes, reply: Callable[[Answer], None]) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.reply = reply
+        self.left: dict[ConnectionId, Ref] = {}
+        """Those who were sent it and have unsubscribed since; they may still answer."""
+        self.misfits: set[ConnectionId] = set()
+        """Those whose answer did not fit, while others could still give one."""
+
+
+class Prompts:
+    """The open prompts of a thread.
+
+    Args:
+        thread_id: whose they are.
+        feed: where they are published, and their ends.
+        ids: request ids, one count for the whole server.
+
+    """
+
+    def __init__(self, thread_id: ThreadId, feed: Feed, ids: Iterator[int]) -> None:
+        self._thread_id = thread_id
+        self._feed = feed
+        self._ids = ids
+        self._open: dict[int, _Prompt] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def new(self, method: str, reply: Callable[[Answer], None]) -> int:
+        """Open a prompt, which counts from now on; `publish` sends it.
+
+        Args:
+            method: the server request.
+            reply: called once, with how it was settled; must not block.
+
+        Returns:
+            Its request id.
+
+        """
+        prompt_id = next(self._ids)
+        self._open[prompt_id] = _Prompt(prompt_kind(method), b"", reply)
+        return prompt_id
+
+    def publish(self, prompt_id: int, method: str, params: JsonObject) -> None:
+        """Send an open prompt to every subscriber."""
+        self._open[prompt_id].payload = self._feed.prompt(prompt_id, method, params)
+
+    def flags(self) -> list[Flag]:
+        """Return what the status of the thread says of the open prompts."""
+        return sorted({prompt.kind.flag for prompt in self._open.values() if prompt.kind.flag is not None})
+
+    def messages(self) -> tuple[tuple[int, bytes], ...]:
+        """Return id and message of each, oldest first, for those who subscribe now."""
+        return tuple((prompt_id, prompt.payload) for prompt_id, prompt in self._open.items())
+
+    def answer(self, answer: PromptAnswer, subscribers: Iterable[ConnectionId]) -> bool:
+        """Settle a prompt with a client's answer: the first one counts.
+
+        An error settles it as refused. So does an answer that does not fit, unless one of the other
+        subscribers can still answer: one client that answers `{}` to everything must not speak for all.
+
+        Returns:
+            Whether it was settled by this.
+
+        """
+        prompt = self._open.get(answer.prompt_id)
+        who = (answer.connection_id, answer.prompt_id)
+        if prompt is None:
+            logger.info("x connection %s: its answer to prompt %s is late and ignored", *who)
+            return False
+        result = None if answer.failed else prompt.kind.read(answer.result)
+        if result is None and not answer.failed:
+            prompt.misfits.add(answer.connection_id)
+            if not prompt.misfits.issuperset(subscribers):
+                logger.warning("x connection %s: its answer to prompt %s does not fit and is ignored", *who)
+                return False
+        logger.info("= connection %s: it has answered prompt %s", *who)
+        self._settle(answer.prompt_id, Answer("refused" if result is None else "result", result))
+        return True
+
+    def drop_all(self) -> None:
+        """End every prompt without an answer, and tell everybody."""
+        for prompt_id in list(self._open):
+            self._settle(prompt_id, Answer("dropped"))
+
+    def abandon(self) -> None:
+        """End every prompt without an answer and tell nobody but those who raised them."""
+        for prompt in self._open.values():
+            prompt.reply(Answer("dropped"))
+        self._open.clear()
+
+    def subscriber_came(self, connection_id: ConnectionId) -> None:
+        """Note that a connection is a subscriber (again)."""
+        for prompt in self._open.values():
+            prompt.left.pop(connection_id, None)
+
+    def subscriber_left(self, connection_id: ConnectionId, connection: Ref) -> None:
+        """Note that a connection has unsubscribed; it may still answer what it was sent."""
+        for prompt in self._open.values():
+            prompt.left[connection_id] = connection
+
+    def connection_closed(self, connection_id: ConnectionId) -> None:
+        """Forget a connection."""
+        for prompt in self._open.values():
+            prompt.left.pop(connection_id, None)
+
+    def _settle(self, prompt_id: int, answer: Answer) -> None:
+        prompt = self._open.pop(prompt_id)
+        prompt.reply(answer)
+        self._feed.notify(
+            "serverRequest/resolved",
+            {"threadId": self._thread_id, "requestId": prompt_id},
+            resolves=prompt_id,
+            is_terminal=True,
+        )
+        for connection in prompt.left.values():
+            self._feed.tell(connection, PromptEnded(prompt_id))

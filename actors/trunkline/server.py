@@ -1,0 +1,309 @@
+"""The server: builds the parts, starts them in the order they need each other, stops them in reverse.
+
+What a host embeds. Nothing here is global: two servers in one process share nothing, and neither
+touches signal handlers, logging configuration or the working directory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import pykka
+
+from trunkline.actor import Dispatcher, post
+from trunkline.agents.registry import load_agent
+from trunkline.config import Config
+from trunkline.connection import Connection
+from trunkline.context import Context
+from trunkline.errors import ServerStopped
+from trunkline.messages import (
+    CloseConnections,
+    Drain,
+    InputEnded,
+    InterruptTurns,
+    LinkClosed,
+    LinkDrained,
+    Received,
+    Ref,
+    StopThreads,
+)
+from trunkline.router import Router
+from trunkline.store.memory import MemoryStore
+from trunkline.timers import Timers
+from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
+from trunkline.transports.inprocess import InProcessClient
+from trunkline.transports.listen import StdioListen, WebSocketListen, parse_listen_url, require_loopback
+from trunkline.transports.loop import IoLoop
+from trunkline.transports.stdio import StdioTransport
+from trunkline.transports.websocket import WebSocketListener
+from trunkline.transports.websocket_link import WebSocketLimits
+from trunkline.types import ConnectionId
+
+__all__ = ["AppServer", "Listening"]
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 5.0
+"""Seconds that clients have to finish the closing handshake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a listener can be reached."""
+
+    url: str
+    """For clients, such as `ws://127.0.0.1:4500`."""
+    ready_url: str
+    """200 while the server takes connections, 503 otherwise."""
+    health_url: str
+    """200 while the process lives."""
+
+
+class AppServer:
+    """An app-server: threads, their agents, and the clients that attach to them.
+
+        with AppServer(Config(listen=("ws://127.0.0.1:0",), agent="script")) as server:
+            print(server.listeners[0].url)
+            server.wait_closed()
+
+    Its methods may be called from any thread, and block only where they say so.
+
+    Args:
+        config: how it is set up; the defaults open no listener.
+
+    Raises:
+        ConfigError: A setting does not fit.
+
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self._listens = [parse_listen_url(url) for url in self.config.listen]
+        for listen in self._listens:
+            if isinstance(listen, WebSocketListen):
+                require_loopback(listen)
+        agent = self.config.agent
+        self._dispatcher = Dispatcher(workers=self.config.workers)
+        self._timers = Timers()
+        self._loop = IoLoop()
+        self._store: pykka.ActorRef[MemoryStore] | None = None
+        self._router: Ref | None = None
+        self._context: Context | None = None
+        self._agent_factory = load_agent(agent) if isinstance(agent, str) else agent
+        self._agent_name = agent if isinstance(agent, str) else "agent"
+        self._websockets: list[WebSocketListener] = []
+        self._stdio: StdioTransport | None = None
+        self._is_ready = False
+        # Set when a client on stdio has gone, or somebody has begun to stop the server.
+        self._closing = threading.Event()
+        self._stopped = threading.Event()
+        # Holds one token until somebody begins to stop: `list.pop` is atomic, so one caller gets it.
+        self._stop_token: list[None] = []
+
+    @property
+    def listeners(self) -> tuple[Listening, ...]:
+        """Where the server can be reached over WebSocket, in the order given. Known once started."""
+        return tuple(_listening(listener.url) for listener in self._websockets)
+
+    def start(self) -> None:
+        """Start the server. Call it once; returns when clients may connect.
+
+        Raises:
+            StartError: A listener could not come up. Nothing is left running.
+
+        """
+        self._dispatcher.start()
+        self._timers.start()
+        self._stop_token.append(None)
+        self._store = MemoryStore.start(dispatcher=self._dispatcher)
+        self._context = Context(
+            config=self.config,
+            dispatcher=self._dispatcher,
+            timers=self._timers,
+            store=self._store,
+            agent_factory=self._agent_factory,
+            agent_name=self._agent_name,
+            connection_ids=itertools.count(1),
+            prompt_ids=itertools.count(),
+        )
+        self._router = Router.start(context=self._context)
+        try:
+            self._start_listeners()
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
+        self._is_ready = True
+
+    def connect(
+        self, on_message: Callable[[bytes], None], on_closed: Callable[[Closed], None]
+    ) -> InProcessClient:
+        """Connect a client in this process, with the same rights and rules as one on a socket.
+
+        Args:
+            on_message: called with each message for the client, on a worker thread; must not block.
+            on_closed: called once, last; must not block.
+
+        Raises:
+            ServerStopped: The server is not running.
+
+        """
+        if not self._is_ready:
+            raise ServerStopped("the server is not running")
+        return InProcessClient(self._opened, on_message, on_closed)
+
+    def wait_closed(self, timeout_s: float | None = None) -> bool:
+        """Wait until the client on stdio has gone, or somebody has called `stop`.
+
+        Returns:
+            False if `timeout_s` seconds passed first.
+
+        """
+        return self._closing.wait(timeout_s)
+
+    def stop(self, *, grace_s: float = 10.0) -> None:
+        """Stop the server, and return when nothing of it is left. May be called more than once.
+
+        In this order: listeners take no more connections and `/readyz` says 503; requests that would
+        start work are refused; turns that run have `grace_s` seconds, and are interrupted then; what
+        clients have not been sent is sent, and they are closed with 1001; actors and threads end.
+
+        """
+        self._closing.set()
+        try:
+            self._stop_token.pop()
+        except IndexError:
+            if self._router is not None:
+                self._stopped.wait()
+            return
+        self._is_ready = False
+        for listener in self._websockets:
+            listener.stop_accepting()
+        self._end_turns(grace_s)
+        self._close_connections()
+        self._stop_actors()
+        for listener in self._websockets:
+            listener.close(timeout_s=1.0)
+        if self._stdio is not None:
+            self._stdio.join(CLOSE_S)
+        if self._loop.is_running:
+            self._loop.stop(CLOSE_S)
+        self._timers.stop(CLOSE_S)
+        self._dispatcher.stop(CLOSE_S)
+        self._stopped.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_listeners(self) -> None:
+        limits = self.config.limits
+        for listen in self._listens:
+            if isinstance(listen, WebSocketListen):
+                if not self._loop.is_running:
+                    self._loop.start()
+                listener = WebSocketListener(
+                    listen.host,
+                    listen.port,
+                    self._opened,
+                    self._loop,
+                    lambda: self._is_ready,
+                    WebSocketLimits(max_message_bytes=limits.max_message_bytes),
+                )
+                listener.start()
+                self._websockets.append(listener)
+            elif isinstance(listen, StdioListen):
+                self._stdio = StdioTransport(
+                    sys.stdin, sys.stdout, self._opened_stdio, max_message_bytes=limits.max_message_bytes
+                )
+        if self._stdio is not None:  # last: its end ends the server
+            self._stdio.start()
+
+    def _opened(self, link: Link) -> LinkEvents:
+        return _ToConnection(self._connect(link, None))
+
+    def _opened_stdio(self, link: Link) -> LinkEvents:
+        # The end of input, or of the pipe, ends the server.
+        return _ToConnection(self._connect(link, self._closing.set), self._closing.set)
+
+    def _connect(self, link: Link, on_input_done: Callable[[], None] | None) -> Ref:
+        assert self._context is not None
+        assert self._router is not None
+        return Connection.start(
+            context=self._context,
+            router=self._router,
+            link=link,
+            connection_id=ConnectionId(next(self._context.connection_ids)),
+            on_input_done=on_input_done,
+        )
+
+    def _end_turns(self, grace_s: float) -> None:
+        idle = threading.Event()
+        post(self._router, Drain(idle.set))
+        if idle.wait(grace_s):
+            return
+        post(self._router, InterruptTurns())
+        if not idle.wait(self.config.interrupt_grace_s + 1.0):
+            logger.error("x server: turns are still running; they are cut off")
+
+    def _close_connections(self) -> None:
+        closed = threading.Event()
+        reason = "server is stopping; reconnect later"
+        post(self._router, CloseConnections(CloseCode.GOING_AWAY, reason, closed.set))
+        if not closed.wait(CLOSE_S):
+            logger.warning("x server: some clients did not finish the closing handshake; they are cut off")
+
+    def _stop_actors(self) -> None:
+        deadline = time.monotonic() + CLOSE_S
+        stopped = threading.Event()
+        post(self._router, StopThreads(stopped.set))
+        if not stopped.wait(CLOSE_S):
+            logger.error("x server: some threads have not stopped")
+        for ref in (self._router, self._store):
+            if ref is not None:
+                try:
+                    ref.stop(block=True, timeout=max(deadline - time.monotonic(), 0.1))
+                except pykka.Timeout:
+                    logger.error("x server: %s has not stopped", ref)
+
+
+class _ToConnection:
+    """Tells a connection's actor what its link says. `LinkEvents`, on the transport's thread."""
+
+    def __init__(self, connection: Ref, when_closed: Callable[[], None] | None = None) -> None:
+        self._connection = connection
+        self._when_closed = when_closed
+
+    def on_messages(self, messages: tuple[str, ...]) -> None:
+        post(self._connection, Received(messages))
+
+    def on_drained(self) -> None:
+        post(self._connection, LinkDrained())
+
+    def on_input_ended(self) -> None:
+        post(self._connection, InputEnded())
+
+    def on_closed(self, closed: Closed) -> None:
+        post(self._connection, LinkClosed(closed))
+        if self._when_closed is not None:
+            self._when_closed()
+
+
+def _listening(url: str) -> Listening:
+    http = "http" + url.removeprefix("ws")
+    return Listening(url, f"{http}/readyz", f"{http}/healthz")
