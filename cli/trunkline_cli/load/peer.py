@@ -1,0 +1,249 @@
+"""One WebSocket of the load: the socket, the opening and the closing handshake, what is sent.
+
+What is received after the opening handshake is handed to the owner as it came from the socket; it
+takes the frames apart itself (`session`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import socket
+import struct
+from typing import Protocol
+
+from trunkline_cli.load import wire
+from trunkline_cli.load.loop import READ, WRITE, Loop
+from trunkline_cli.load.stats import Interval
+
+__all__ = ["Owner", "Peer", "Surroundings"]
+
+_READ_BYTES = 65536
+_MAX_HEAD_BYTES = 16384
+
+
+class Surroundings(Protocol):
+    """What a peer uses of its worker."""
+
+    loop: Loop
+    interval: Interval
+    target: wire.Target
+    address: tuple[int, tuple[str, int]]
+    """Address family, and what `connect` takes."""
+    headers: tuple[tuple[str, str], ...]
+
+
+class Owner(Protocol):
+    """Whoever a peer tells what happened."""
+
+    def on_open(self) -> None:
+        """The opening handshake is done."""
+
+    def on_data(self, data: bytes) -> None:
+        """These bytes of frames were read."""
+
+    def on_lost(self, why: str) -> None:
+        """The connection is gone, or was never made. Called once, and last."""
+
+
+class Peer:
+    """A non-blocking client socket."""
+
+    __slots__ = (
+        "_head",
+        "_key",
+        "_mask",
+        "_owner",
+        "_paused",
+        "_read_bytes",
+        "_socket",
+        "_unsent",
+        "_where",
+        "closing",
+        "fd",
+        "is_open",
+    )
+
+    def __init__(self, where: Surroundings, owner: Owner, rng: random.Random) -> None:
+        self._where = where
+        self._owner = owner
+        self._key = wire.handshake_key(rng)
+        self._socket: socket.socket | None = None
+        self._unsent = bytearray()
+        # What was read of the response to the handshake; None once it is complete.
+        self._head: bytes | None = b""
+        self._paused = False
+        self._read_bytes = _READ_BYTES
+        self._mask = 0
+        self.fd = -1
+        self.is_open = False
+        """The opening handshake is done and the connection is not lost."""
+        self.closing = False
+        """Our close frame is sent."""
+
+    def connect(self, receive_buffer: int | None = None) -> None:
+        """Begin to connect. `on_open` or `on_lost` follows, perhaps at once."""
+        family, address = self._where.address
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._owner.on_lost(f"no socket: {_reason(error)}")
+            return
+        self._socket = sock
+        self.fd = sock.fileno()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        code = sock.connect_ex(address)
+        if code not in (0, errno.EINPROGRESS):
+            self.lose(f"connect: {os.strerror(code).lower()}")
+            return
+        self._mask = READ | WRITE
+        self._where.loop.watch(self.fd, self._mask, self._on_connecting)
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, now or as the operating system takes them. Does nothing on a lost connection."""
+        sock = self._socket
+        if sock is None:
+            return
+        self._where.interval.bytes_out += len(data)
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.lose(_reason(error))
+            return
+        if sent < len(data):
+            self._unsent += data[sent:]
+            self._watch()
+
+    def send_close(self, code: int) -> None:
+        """Send a close frame, once."""
+        if not self.closing:
+            self.closing = True
+            self.send(wire.client_frame(wire.CLOSE, struct.pack("!H", code)))
+
+    def pause(self, paused: bool) -> None:
+        """Stop reading, or go on."""
+        self._paused = paused
+        if self._socket is not None:
+            self._watch()
+
+    def read(self, limit: int) -> None:
+        """Read at most `limit` bytes, although paused."""
+        if self._socket is not None:
+            self._read(limit)
+
+    def lose(self, why: str) -> None:
+        """Give the socket up and tell the owner."""
+        if self._socket is not None:
+            self.drop()
+            self._owner.on_lost(why)
+
+    def drop(self, *, reset: bool = False) -> None:
+        """Close the socket as it is, without a word to the server and to the owner."""
+        sock, self._socket = self._socket, None
+        if sock is None:
+            return
+        self.is_open = False
+        self._where.loop.forget(self.fd)
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+    def _watch(self) -> None:
+        """Watch for what is needed now. A peer that reads nothing must still hear of a hang-up."""
+        mask = (0 if self._paused else READ) | (WRITE if self._unsent else 0)
+        if mask != self._mask:
+            self._mask = mask
+            self._where.loop.change(self.fd, mask)
+
+    def _on_connecting(self, _events: int) -> None:
+        assert self._socket is not None
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self.lose(f"connect: {os.strerror(code).lower()}")
+            return
+        loop = self._where.loop
+        loop.forget(self.fd)
+        self._mask = READ
+        loop.watch(self.fd, READ, self._on_ready)
+        self.send(wire.handshake_request(self._where.target, self._key, self._where.headers))
+
+    def _on_ready(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        if events & READ:
+            self._read(_READ_BYTES)
+        elif events & ~WRITE and self._paused:
+            # An error or a hang-up, which epoll reports whether or not it was asked to.
+            self.lose("reset")
+
+    def _flush(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.lose(_reason(error))
+            return
+        if not self._unsent:
+            self._watch()
+
+    def _read(self, limit: int) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(limit)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.lose(_reason(error))
+            return
+        if not data:
+            self.lose("end of stream" if self._head is None else "handshake: end of stream")
+            return
+        self._where.interval.bytes_in += len(data)
+        if self._head is None:
+            self._owner.on_data(data)
+        else:
+            self._on_head(data)
+
+    def _on_head(self, data: bytes) -> None:
+        """Read the server's response to the opening handshake."""
+        self._head = (self._head or b"") + data
+        head, separator, rest = self._head.partition(b"\r\n\r\n")
+        if not separator:
+            if len(self._head) > _MAX_HEAD_BYTES:
+                self.lose("handshake: endless response")
+            return
+        status, *lines = head.split(b"\r\n")
+        if not status.startswith(b"HTTP/1.1 101"):
+            self.lose(f"handshake: {status.decode('latin-1', 'replace')}")
+            return
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        if headers.get(b"sec-websocket-accept") != wire.accept_value(self._key):
+            self.lose("handshake: wrong Sec-WebSocket-Accept")
+            return
+        self._head = None
+        self.is_open = True
+        self._owner.on_open()
+        if rest and self._socket is not None:
+            self._owner.on_data(rest)
+
+
+def _reason(error: OSError) -> str:
+    """Say in two words what went wrong."""
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "reset"
+    with contextlib.suppress(TypeError):
+        return os.strerror(error.errno or 0).lower()
+    return str(error)
