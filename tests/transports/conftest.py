@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from transports.links import PATIENCE_S, Recorders, echo
 
+from transports.links import PATIENCE_S, Recorders, echo
 from trunkline.transports.base import Opened
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.websocket import WebSocketLimits, WebSocketListener

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from websockets.sync.client import connect
+
 from transports.conftest import Listen
 from transports.links import Recorders
-from websockets.sync.client import connect
 
 
 def test_an_echo_comes_back(listen: Listen, echoes: Recorders) -> None:

@@ -77,7 +77,7 @@ class Acceptor(_Base):  # type: ignore[misc]  # the base is untyped
         self._accepted = accepted
         self._stop_requested = threading.Event()
         self._is_short_of_resources = False
-        super().__init__(host, port, loglevel=_websocket_server.logger.level)
+        super().__init__(host, port, loglevel=_websocket_server.logger.level or logging.WARNING)
         # Non-blocking: a client may be gone between the loop's look and the accept.
         self.socket.setblocking(False)
         self._accept_thread = threading.Thread(target=self.run_forever, name="trunkline-accept", daemon=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 
 from trunkline.transports.base import CloseCode, Closed, Opened
@@ -132,9 +131,8 @@ class InProcessLink:
         self._outgoing.put(closed)
         self._relay.closed(closed)
 
-    def _deliver(self, items: deque[bytes | Closed]) -> None:
-        while items:
-            item = items.popleft()
+    def _deliver(self, items: list[bytes | Closed]) -> None:
+        for item in items:
             try:
                 if isinstance(item, Closed):
                     self._on_message = _ignore

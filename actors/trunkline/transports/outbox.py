@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from itertools import islice
 from typing import TypeAlias
 
 from trunkline.transports.turns import Turns
@@ -87,7 +85,7 @@ class Outbox:
         """Send bytes, after all that was put before. Any thread; never blocks."""
         self.unsent = 0
         """Bytes that wait for the socket to take more. If not 0, `on_drained` or `on_broken` will follow."""
-        self._waiting: deque[bytes | memoryview] = deque()
+        self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         # The socket takes no more, and the loop has been asked to say when it does.
         self._is_blocked = False
@@ -113,15 +111,14 @@ class Outbox:
         """Close the socket; what waits is dropped. Twice is harmless."""
         self.put(_Order.CLOSE)
 
-    def _work(self, items: deque[_Item]) -> None:
-        first = items.popleft()
+    def _work(self, items: list[_Item]) -> None:
+        first = items[0]
         # By far the most common: nothing waits, and one buffer comes.
-        if type(first) is bytes and not items and not self._waiting and not self._ended:
+        if type(first) is bytes and len(items) == 1 and not self._waiting and not self._ended:
             self._write_one(first)
             return
-        self._take_in(first)
-        while items:
-            self._take_in(items.popleft())
+        for item in items:
+            self._take_in(item)
         if not self._is_blocked:
             self._write_waiting()
         self.unsent = self._waiting_bytes if self._is_blocked else 0
@@ -160,7 +157,7 @@ class Outbox:
     def _write_waiting(self) -> None:
         """Write until nothing waits or the socket takes no more."""
         while self._waiting:
-            buffers = list(islice(self._waiting, _MAX_BUFFERS))
+            buffers = self._waiting[:_MAX_BUFFERS]
             try:
                 sent = self._sock.sendmsg(buffers)
             except (BlockingIOError, InterruptedError):
@@ -181,14 +178,15 @@ class Outbox:
     def _forget(self, sent: int, buffers: list[bytes | memoryview]) -> bool:
         """Drop the first `sent` bytes; tell whether that is all of `buffers`."""
         self._waiting_bytes -= sent
+        done = 0
         for buffer in buffers:
             if sent < len(buffer):
-                if sent:
-                    self._waiting[0] = memoryview(buffer)[sent:]
-                return False
+                self._waiting[done] = memoryview(buffer)[sent:]
+                break
             sent -= len(buffer)
-            self._waiting.popleft()
-        return True
+            done += 1
+        del self._waiting[:done]
+        return done == len(buffers)
 
     def _block(self) -> None:
         self._is_blocked = True

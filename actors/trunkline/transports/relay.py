@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 
 from trunkline.transports.base import Closed, LinkEvents
@@ -55,9 +54,8 @@ class Relay:
 
         self._turns.put(close)
 
-    def _tell(self, reports: deque[Callable[[LinkEvents], None]]) -> None:
-        while reports:
-            report = reports.popleft()
+    def _tell(self, reports: list[Callable[[LinkEvents], None]]) -> None:
+        for report in reports:
             if self._is_over:
                 continue
             try:

@@ -147,8 +147,7 @@ class WebSocketLink:
         self._gone = gone
         self._events: LinkEvents | None = None
         self._state = State.HANDSHAKE
-        self._protocol = ServerProtocol(max_size=limits.max_message_bytes, logger=protocol_logger)
-        self._protocol.debug = False
+        self._protocol = _make_protocol(limits, ProtocolState.CONNECTING)
         self._handshake: Handshake | None = Handshake(self._protocol, is_ready)
         self._outbox = Outbox(
             sock, on_blocked=self._on_blocked, on_drained=self._on_drained, on_broken=self._on_broken
@@ -288,6 +287,8 @@ class WebSocketLink:
             self._linger()
             return
         self._put(response)
+        # A fresh one, as the old one's parser keeps the request alive as long as itself.
+        self._protocol = _make_protocol(self._limits, _PROTOCOL_OPEN)
         self._stop_timer()
         self._move(State.OPEN)
         self.is_open = True
@@ -458,3 +459,9 @@ class WebSocketLink:
             self._move(State.CLOSING)
             self._start_close_timer()
         self._update_interest()
+
+
+def _make_protocol(limits: WebSocketLimits, state: ProtocolState) -> ServerProtocol:
+    protocol = ServerProtocol(state=state, max_size=limits.max_message_bytes, logger=protocol_logger)
+    protocol.debug = False
+    return protocol
