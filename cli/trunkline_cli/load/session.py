@@ -374,7 +374,7 @@ class Session:
             if seq is not None and subscription.seq is not None and seq <= subscription.seq:
                 # A resume sends the open prompts again, with the numbers they had.
                 return
-        if seq is not None and subscription.seq is not None:
+        if seq is not None:
             self._complain(subscription, subscription.take_number(seq))
             self._keep(subscription, seq, message, frame)
         elif prompt is None:

@@ -40,7 +40,7 @@ class Subscription:
         self.active = True
         """False once the answer to `thread/unsubscribe` was read."""
         self.seq: int | None = None
-        """Number of the last event; None if the server does not number them."""
+        """Number of the last event; None if it is not known, or if the server does not number them."""
         self.strict = strict
         """False if the connection opted out of notifications: then numbers may be missing."""
         self.last_turn_completed: str | None = None
@@ -54,7 +54,8 @@ class Subscription:
 
     def take_number(self, seq: int) -> str | None:
         """Take note of an event's number. Returns what is wrong with it, if something is."""
-        if self.seq is None:
+        if self.seq is None:  # the answer to `thread/resume` did not say where the thread stands
+            self.seq = seq
             return None
         expected = self.seq + 1
         if seq == expected or (seq > expected and not self.strict):
