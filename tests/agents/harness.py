@@ -115,6 +115,9 @@ class Run:
     def interrupt(self) -> Self:
         """Interrupt as the thread's actor does: tell the turn, drop the open prompts."""
         self.turn.interrupt()
+        return self.drop_open()
+
+    def drop_open(self) -> Self:
         with self._changed:
             dropped, self._open_prompts = self._open_prompts, []
         for prompt in dropped:

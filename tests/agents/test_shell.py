@@ -63,8 +63,19 @@ def test_stdout_and_stderr_are_one_output_in_order(shell: ShellAgent) -> None:
     assert done.item["aggregatedOutput"] == "1\n2\n3\n4\n"
 
 
-def test_the_standard_input_is_empty(shell: ShellAgent) -> None:
-    assert run(shell, "cat; echo end").streamed == "end\n"
+def test_the_standard_input_is_empty_and_not_that_of_the_server(shell: ShellAgent) -> None:
+    reader, writer = os.pipe()
+    stdin = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        os.write(writer, b"not for the command\n")
+        done = run(shell, "cat; echo end")
+    finally:
+        os.dup2(stdin, 0)
+        for fd in (reader, writer, stdin):
+            os.close(fd)
+
+    assert done.streamed == "end\n"
 
 
 def test_a_command_without_output_has_none(shell: ShellAgent) -> None:

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import signal
+import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.harness import PATIENCE_S, Gate, Run, leave_open, pids, run, status_of, wait_dead
+from trunkline.agents import shell as shell_module
 from trunkline.agents.events import ItemCompleted
 from trunkline.agents.shell import ShellAgent
 
@@ -90,15 +94,17 @@ def test_an_interrupt_ends_the_wait_for_an_approval(shell: ShellAgent, tmp_path:
     assert not (tmp_path / "made").exists()
 
 
-def test_a_command_that_is_accepted_and_interrupted_at_once_does_not_run(
-    shell: ShellAgent, tmp_path: Path
+def test_a_command_that_is_accepted_and_interrupted_at_once_is_not_started(
+    shell: ShellAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = Run(shell, "touch made", answer=leave_open, cwd=tmp_path).start().wait_for_prompt()
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", started.append)
+    running = Run(shell, "true", answer=leave_open).start().wait_for_prompt()
     running.turn.interrupt()
     running.answer_open("accept").finish()
 
     assert running.outcome == "interrupted"
-    assert not (tmp_path / "made").exists()
+    assert started == []
 
 
 def test_an_interrupt_while_the_shell_starts_ends_it(
@@ -156,20 +162,35 @@ def test_an_interrupt_ends_what_ignores_sigterm(impatient: ShellAgent, command: 
     wait_dead(*left)
 
 
-def test_an_interrupted_command_has_its_grace_to_clean_up(shell: ShellAgent, tmp_path: Path) -> None:
-    command = f"trap 'touch cleaned; exit' TERM; echo ready; {WAIT}"
+@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/null"])
+def test_an_interrupted_command_has_its_grace_to_clean_up(
+    shell: ShellAgent, tmp_path: Path, output: str
+) -> None:
+    clean_up = "yes | head -c 1000000; touch cleaned; exit"
+    command = f"trap '{clean_up}' TERM; echo ready; exec > {output}; {WAIT}"
     running = Run(shell, command, cwd=tmp_path).start().wait_for_output("ready")
     running.interrupt().finish()
 
     assert (tmp_path / "cleaned").exists()
+    assert running.streamed == "ready\n", "after the interrupt nothing is sent"
 
 
-def test_a_command_that_still_writes_much_while_it_cleans_up_is_not_held_up(shell: ShellAgent) -> None:
-    command = f"trap 'yes | head -c 1000000; exit' TERM; echo ready; {WAIT}"
-    running = Run(shell, command).start().wait_for_output("ready")
+def test_the_wait_for_the_end_of_an_interrupted_command_does_not_spin(
+    impatient: ShellAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[object] = []
+    select = selectors.PollSelector.select
+
+    def count(selector: selectors.PollSelector, timeout_s: float | None) -> Any:
+        waits.append(timeout_s)
+        return select(selector, timeout_s)
+
+    monkeypatch.setattr(selectors.PollSelector, "select", count)
+    running = Run(impatient, "trap '' TERM; echo ready; exec sleep 1000").start()
+    running.wait_for_output("ready")
     running.interrupt().finish()
 
-    assert running.streamed == "ready\n"
+    assert len(waits) < 10
 
 
 def test_an_interrupt_ends_a_flood(shell: ShellAgent) -> None:
@@ -195,6 +216,7 @@ def test_a_shell_that_nothing_ends_is_left_to_itself(
     (pid,) = pids(running, 1)
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(os, "killpg", lambda pid, number: None)
+        patch.setattr(shell_module, "_REAP_TIMEOUT_S", 0.05)
         running.interrupt().finish()
     reapers = [thread for thread in threading.enumerate() if thread.name == "trunkline-reaper"]
     os.kill(pid, signal.SIGKILL)

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 # What a pipe holds on Linux: one read takes all that has gathered while the last delta was emitted.
 _CHUNK_BYTES = 64 * 1024
 
+# How long a turn waits for what SIGKILL should end at once, before it leaves it to itself.
+_REAP_TIMEOUT_S = 5.0
+
 _Sink: TypeAlias = Callable[[str], None]
 """Takes a piece of a command's output. May wait; raises `TurnInterrupted` once the turn is."""
 
@@ -199,13 +202,12 @@ class _Running:
     def _end(self, sink: _Sink) -> None:
         """End what is left of the group, while its last output goes to `sink`."""
         try:
-            for signal_number in (signal.SIGTERM, signal.SIGKILL):
-                self._signal(signal_number)
-                self._pump(sink, self._is_over, self._kill_grace_s)
+            self._signal(signal.SIGTERM)
+            self._pump(sink, self._is_over, self._kill_grace_s)
             if self._output_open and (text := self._decoder.decode(b"", final=True)):
                 sink(text)
         finally:
-            self._signal(signal.SIGKILL)  # again, for a sink that raised
+            self._signal(signal.SIGKILL)
             self._close()
 
     def _signal(self, signal_number: signal.Signals) -> None:
@@ -215,7 +217,7 @@ class _Running:
 
     def _close(self) -> None:
         self._may_reap.set()
-        self._reaper.join(self._kill_grace_s)
+        self._reaper.join(_REAP_TIMEOUT_S)
         if self._reaper.is_alive():
             logger.warning("shell %d does not end; it is left to itself", self._process.pid)
         self._release()
