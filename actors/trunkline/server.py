@@ -93,7 +93,8 @@ class AppServer:
         agent = self.config.agent
         self._dispatcher = Dispatcher(workers=self.config.workers)
         self._timers = Timers()
-        self._loop = IoLoop()
+        # The loop runs the actors that its sockets wake: see Dispatcher.
+        self._loop = IoLoop(after_round=self._dispatcher.run_own)
         self._store: pykka.ActorRef[MemoryStore] | None = None
         self._router: Ref | None = None
         self._context: Context | None = None

@@ -66,10 +66,13 @@ class IoLoop:
 
     Args:
         name: what the thread is called.
+        after_round: called on the loop's thread after each round of what was ready; must not block
+            or raise.
 
     """
 
-    def __init__(self, *, name: str = "trunkline-io") -> None:
+    def __init__(self, *, name: str = "trunkline-io", after_round: Callable[[], None] = lambda: None) -> None:
+        self._after_round = after_round
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._selector = selectors.DefaultSelector()
         self._watched: dict[socket.socket, tuple[Watcher, int]] = {}
@@ -150,6 +153,7 @@ class IoLoop:
         select = self._selector.select
         waker = self._waker
         calls = self._calls
+        self._after_round()
         while not self._stopping:
             # After the doze: a call before it is seen by this look, one after it wakes us.
             may_wait = waker.doze()
@@ -166,7 +170,9 @@ class IoLoop:
                 self._guarded(callback, *args)
             if self._timers:
                 self._fire_timers()
+            self._after_round()
         self._close()
+        self._after_round()
 
     def _time_to_next_timer(self) -> float | None:
         if not self._timers:
