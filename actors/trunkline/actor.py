@@ -23,6 +23,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 
 __all__ = ["Dispatcher", "PooledActor", "handles", "post"]
 
@@ -45,12 +46,10 @@ def post(ref: pykka.ActorRef[Any] | None, message: object) -> bool:
         False if there is nobody to tell it to.
 
     """
-    if ref is None:
+    # What `ActorRef.tell` does, without raising and catching: this is the hottest call there is.
+    if ref is None or ref.actor_stopped.is_set():
         return False
-    try:
-        ref.tell(message)
-    except pykka.ActorDeadError:
-        return False
+    ref.actor_inbox.put(Envelope(message))
     return True
 
 
@@ -275,15 +274,23 @@ class PooledActor(pykka.Actor):
         if not self._is_set_up:
             self._is_set_up = True
             self._guarded(self.on_start, is_hook=True)
-        stopped = self.actor_stopped
         messages = self._inbox.messages
+        has_stopped = self.actor_stopped.is_set
         count = 0
-        while count < MAX_BATCH and messages and not stopped.is_set():
+        while count < MAX_BATCH and messages and not has_stopped():
             count += 1
-            self._handle_envelope(messages.popleft())
-        if not stopped.is_set():
+            envelope = messages.popleft()
+            if envelope.reply_to is not None:
+                self._answer(envelope)
+                continue
+            # BaseException: a SystemExit ends this actor, not the worker and not the process's actors.
+            try:
+                self._handle_receive(envelope.message)
+            except BaseException:
+                self._fail(is_hook=False)
+        if not has_stopped():
             self._guarded(self.on_batch_end)
-        if stopped.is_set():
+        if has_stopped():
             self._drop_messages()
             self._inbox.release()
         elif messages:
@@ -291,11 +298,16 @@ class PooledActor(pykka.Actor):
         else:
             self._inbox.release()
 
-    def _handle_envelope(self, envelope: Envelope[Any]) -> None:
+    def _handle_receive(self, message: Any) -> Any:
+        # Pykka looks through its own kinds of message first; nearly all that come are not of those.
+        if type(message) in self._handlers:
+            return self.on_receive(message)
+        return super()._handle_receive(message)
+
+    def _answer(self, envelope: Envelope[Any]) -> None:
+        """Handle an `ask`: what it raises goes to the asker, and the actor lives."""
         reply_to = envelope.reply_to
-        if reply_to is None:
-            self._guarded(self._handle_receive, envelope.message)
-            return
+        assert reply_to is not None
         try:
             reply_to.set(self._handle_receive(envelope.message))
         except Exception:
@@ -306,16 +318,24 @@ class PooledActor(pykka.Actor):
             self._fail(is_hook=False)
 
     def _drop_messages(self) -> None:
-        """Answer what is left in the inbox with ActorDeadError, and so whatever is still to come."""
-        for envelope in list(self._inbox.messages):
-            try:
-                self.on_undelivered(envelope.message)
-            except BaseException:
-                self._handle_failure(*sys.exc_info())
-        self._actor_loop_teardown()
+        """Answer what is left in the inbox, and so whatever is still to come."""
+        messages = self._inbox.messages
+        while messages:
+            envelope = messages.popleft()
+            if envelope.reply_to is not None:
+                self._answer_dead(envelope)
+            self._guarded(self.on_undelivered, envelope.message, is_hook=True)
+
+    def _answer_dead(self, envelope: Envelope[Any]) -> None:
+        """Answer an `ask` as Pykka does for an actor that has stopped."""
+        assert envelope.reply_to is not None
+        if isinstance(envelope.message, _ActorStop):
+            envelope.reply_to.set(None)
+        else:
+            error = pykka.ActorDeadError(f"{self.actor_ref} stopped before handling the message")
+            envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
 
     def _guarded(self, call: Callable[..., Any], *args: Any, is_hook: bool = False) -> None:
-        # BaseException: a SystemExit ends this actor, not the worker and not the process's actors.
         try:
             call(*args)
         except BaseException:
