@@ -167,7 +167,7 @@ def test_an_interrupted_command_has_its_grace_to_clean_up(
     shell: ShellAgent, tmp_path: Path, output: str
 ) -> None:
     clean_up = "yes | head -c 1000000; touch cleaned; exit"
-    command = f"trap '{clean_up}' TERM; echo ready; exec > {output}; {WAIT}"
+    command = f"trap '{clean_up}' TERM; echo ready; exec > {output} 2>&1; {WAIT}"
     running = Run(shell, command, cwd=tmp_path).start().wait_for_output("ready")
     running.interrupt().finish()
 

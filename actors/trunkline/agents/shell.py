@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES = 64 * 1024
 
 # How long a turn waits for what SIGKILL should end at once, before it leaves it to itself.
-_REAP_TIMEOUT_S = 5.0
+_REAP_TIMEOUT_S = 3.0
 
 _Sink: TypeAlias = Callable[[str], None]
 """Takes a piece of a command's output. May wait; raises `TurnInterrupted` once the turn is."""
