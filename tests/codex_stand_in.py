@@ -175,14 +175,14 @@ def _call(request: JsonObject, command: str, call_id: str) -> bytes:
     """Return the call of whichever shell tool the request offers."""
     offered = {tool.get("name") for tool in request.get("tools", ())}
     name = next((tool for tool in _SHELL_TOOLS if tool in offered), "shell")
-    words: JsonObject = {
+    commands: dict[str, JsonObject] = {
         "exec_command": {"cmd": command},
         "shell_command": {"command": command},
         "shell": {"command": shlex.split(command)},
-    }[name]
+    }
     # Only what wants to leave the sandbox needs an approval.
     arguments: JsonObject = {
-        **words,
+        **commands[name],
         "sandbox_permissions": "require_escalated",
         "justification": "the script asks",
     }

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from trunkline_cli.load import wire
+from trunkline_cli.load.deltas import Deltas
 from trunkline_cli.load.peer import Peer, Surroundings
-from trunkline_cli.load.subscription import Subscription, is_for_subscribers
+from trunkline_cli.load.subscription import DELTA, Subscription, is_for_subscribers
 from trunkline_cli.load.threadlog import ThreadLog
 
 __all__ = ["Driver", "Pending", "Session", "Shared"]
@@ -76,6 +77,7 @@ class Session:
 
     __slots__ = (
         "_close_frame",
+        "_deltas",
         "_driver",
         "_following",
         "_fragments",
@@ -85,6 +87,7 @@ class Session:
         "_tail",
         "_where",
         "answers_pings",
+        "every_delta",
         "peer",
         "strict",
         "subscriptions",
@@ -110,6 +113,10 @@ class Session:
         self._close_frame: str | None = None
         # The thread whose log the next bytes are compared with.
         self._following: Subscription | None = None
+        # The agent message whose deltas are taken in without a look at each: the last one seen.
+        self._deltas: Deltas | None = None
+        self.every_delta = False
+        """The driver wants to be told of deltas too."""
         self._now_ms = 0.0
 
     @property
@@ -223,6 +230,8 @@ class Session:
         while True:
             if self._following is not None:
                 position = self._follow(self._following, data, position)
+            if self._deltas is not None:
+                position = self._deltas.take(data, position, self._where.interval, self._now_ms)
             if end - position < 2:
                 break
             length = data[position + 1]
@@ -248,7 +257,7 @@ class Session:
         """Take the frames from `position` on that are in the thread's log. Returns where they end."""
         log = subscription.log
         number = subscription.seq
-        if number is None or number + 1 >= log.next:
+        if number is None or number + 1 >= log.next or self.every_delta:
             return position
         after, size = log.match(number + 1, memoryview(data)[position:])
         if size:
@@ -308,14 +317,16 @@ class Session:
                 self._check_foreign(method, message, subscription)
             else:
                 self._on_thread_event(subscription, message, data[frame:stop])
-        if method != "item/agentMessage/delta":
+                if method == DELTA and not (self.every_delta or self._where.latency_from_mark):
+                    self._deltas = Deltas.recognize(subscription, message, data[start:stop])
+        if method != DELTA or self.every_delta:
             self._driver.on_event(method, message)
 
     def _record_latency(self, message: dict[str, Any], data: bytes, start: int, stop: int) -> None:
         where = self._where
         if where.latency_from_mark:
             mark = _MARK.search(data, start, stop)
-            if mark is not None and message["method"] == "item/agentMessage/delta":
+            if mark is not None and message["method"] == DELTA:
                 where.interval.record("delivery", int(self._now_ms * 1000 - int(mark[1]) / 1000))
             return
         emitted = message.get("emittedAtMs")
@@ -379,7 +390,7 @@ class Session:
             self._keep(subscription, seq, message, frame)
         elif prompt is None:
             self._complain(subscription, subscription.take_text(method, params))
-        if method == "item/agentMessage/delta":
+        if method == DELTA:
             return
         if method == "turn/completed":
             subscription.complete_turn(params["turn"]["id"])
@@ -394,7 +405,7 @@ class Session:
         if log.readers < 2 or not subscription.strict:
             return
         if seq >= log.next:
-            stop = message["method"] != "item/agentMessage/delta" or (
+            stop = message["method"] != DELTA or (
                 self._where.latency_from_mark and _MARK.search(frame) is not None
             )
             log.add(seq, frame, message.get("emittedAtMs", 0), stop=stop)

@@ -8,7 +8,9 @@ from typing import Any
 
 from trunkline_cli.load.threadlog import ThreadLog
 
-__all__ = ["Subscription", "is_for_subscribers"]
+__all__ = ["DELTA", "Subscription", "is_for_subscribers"]
+
+DELTA = "item/agentMessage/delta"
 
 _FOR_SUBSCRIBERS = ("item/", "turn/", "serverRequest/", "error", "thread/tokenUsage/", "thread/compacted")
 
@@ -23,9 +25,9 @@ class Subscription:
 
     __slots__ = (
         "_due_prompts",
-        "_items",
         "_resolved",
         "active",
+        "checksums",
         "last_turn_completed",
         "log",
         "prompts",
@@ -49,8 +51,8 @@ class Subscription:
         # Prompts that are still open though their turn has ended: `resolved` has to come.
         self._due_prompts: set[int | str] = set()
         self._resolved: deque[int | str] = deque(maxlen=64)
-        # Without numbers the order is checked by content. Item id -> CRC-32 of its deltas so far.
-        self._items: dict[str, int] = {}
+        self.checksums: dict[str, int] = {}
+        """Without numbers the order is checked by content: item id to the CRC-32 of its text so far."""
 
     def take_number(self, seq: int) -> str | None:
         """Take note of an event's number. Returns what is wrong with it, if something is."""
@@ -72,15 +74,15 @@ class Subscription:
             What is wrong, if something is.
 
         """
-        if method == "item/agentMessage/delta":
+        if method == DELTA:
             item = params["itemId"]
-            if item in self._items:
-                self._items[item] = zlib.crc32(params["delta"].encode(), self._items[item])
+            if item in self.checksums:
+                self.checksums[item] = zlib.crc32(params["delta"].encode(), self.checksums[item])
         elif method == "item/started":
             if params["item"]["type"] == "agentMessage":
-                self._items[params["item"]["id"]] = zlib.crc32(params["item"].get("text", "").encode())
+                self.checksums[params["item"]["id"]] = zlib.crc32(params["item"].get("text", "").encode())
         elif method == "item/completed":
-            known = self._items.pop(params["item"]["id"], None)
+            known = self.checksums.pop(params["item"]["id"], None)
             if known is not None and known != zlib.crc32(params["item"].get("text", "").encode()):
                 return "gap: the deltas of an item do not make up its completed text"
         return None
