@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias
 
 from trunkline_cli.client import RequestId, ServerRequest
-from trunkline_cli.text import Palette, visible, visible_lines
+from trunkline_cli.text import Palette, shorten, visible, visible_lines
 
 __all__ = ["Approval", "NotUnderstood", "Prompt", "Questions", "read_prompt"]
 
@@ -22,6 +22,10 @@ _CHOICES = (
     ("cancel", "c", "cancel"),
 )
 """The decisions of an approval, the key for each, and the whole word."""
+
+
+SUBJECT_CHARS = 60
+"""What is told of a command that can be seen in full elsewhere."""
 
 
 class NotUnderstood(Exception):
@@ -78,9 +82,9 @@ class Approval:
 
     @property
     def subject(self) -> str:
-        """What the approval is about, on one line."""
+        """What the approval is about, on a short line."""
         command = self._params.get("command")
-        return f"`{visible(command)}`" if isinstance(command, str) else "a file change"
+        return visible(shorten(command, SUBJECT_CHARS)) if isinstance(command, str) else "a file change"
 
     def details(self, *, item_is_shown: bool) -> str:
         """Return the reason, and the command unless it can be seen already."""
@@ -155,9 +159,8 @@ class Questions:
         lines = [self._palette.ask(f"? {visible(header)}")] if header else []
         lines += [f"  {line}" for line in visible_lines(str(question.get("question", "")))]
         for number, option in enumerate(question.get("options") or (), 1):
-            description = str(option.get("description") or "")
-            label = visible(str(option.get("label", "")))
-            lines.append(f"  {number}. {label}{self._palette.dim(f'  {visible(description)}')}")
+            label, description = (visible(str(option.get(name) or "")) for name in ("label", "description"))
+            lines.append(f"  {number}. {label}  {self._palette.dim(description)}".rstrip())
         return "\n".join(lines)
 
     def question(self) -> str:

@@ -33,7 +33,7 @@ from trunkline_cli.prompts import Approval, NotUnderstood, Prompt, Questions, re
 from trunkline_cli.render import Renderer
 from trunkline_cli.text import Palette, visible
 
-__all__ = ["Options", "Outcome", "Place", "Session", "ThreadGone"]
+__all__ = ["NotOpened", "Options", "Outcome", "Place", "Session", "ThreadGone"]
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -46,6 +46,19 @@ class Connection(Protocol):
     def send(self, method: str, params: JsonObject | None = None) -> RequestId: ...
     def respond(self, request_id: RequestId, result: JsonObject) -> None: ...
     def refuse(self, request_id: RequestId, code: int, message: str) -> None: ...
+
+
+class NotOpened(ClientError):
+    """The server does not give us the thread."""
+
+    def __init__(self, verb: str, failure: RpcFailure) -> None:
+        super().__init__(verb, failure)
+        self.verb = verb
+        """What was tried: `start` or `resume`."""
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return f"cannot {self.verb} the thread: {self.failure}"
 
 
 class ThreadGone(ClientError):
@@ -178,7 +191,8 @@ class Session:
 
     def _on_opened(self, reply: Reply) -> None:
         if reply.failure is not None:
-            self._finish(EXIT_FAILURE, reply.failure)
+            verb = "start" if self._options.thread_id is None else "resume"
+            self._finish(EXIT_FAILURE, NotOpened(verb, reply.failure))
             return
         result = reply.result
         thread: JsonObject = result.get("thread") or {}
@@ -366,7 +380,7 @@ class Session:
         prompt = read_prompt(request, self._palette)
         if isinstance(prompt, Approval) and self._options.allow_all:
             self._connection.respond(request.id, {"decision": "accept"})
-            self._note_dim(f"allowed {prompt.subject}")
+            self._note_dim(f"allowed by --yes: {prompt.subject}")
         elif prompt is None or (isinstance(prompt, Questions) and prompt.is_empty):
             self._on_unanswerable(request)
         elif self._console.interactive:

@@ -51,6 +51,20 @@ MAX_PENDING_CHARS = 1_000_000
 """How far the session may be ahead of the terminal before `write` waits."""
 
 
+def split_rows(line: str, columns: int) -> list[str]:
+    """Return the rows that `line` takes on a terminal that is `columns` wide; one if it is empty."""
+    if get_cwidth(line) <= columns:
+        return [line]
+    rows, row, width = [], "", 0
+    for character in line.expandtabs(8):
+        width += get_cwidth(character)
+        if width > columns:
+            rows.append(row)
+            row, width = "", get_cwidth(character)
+        row += character
+    return [*rows, row]
+
+
 class _Kind(Enum):
     """What a piece of text is that waits to be shown."""
 
@@ -265,13 +279,12 @@ class TerminalConsole:
         lines = [line.rpartition("\r")[2] for line in lines]
         self._open_line = lines.pop()
         finished += lines
-        # A line that would fill the screen is finished piece by piece, or its end would not be seen.
+        # A line that would fill the screen is finished row by row, or its end would not be seen. The rows end
+        # where the terminal would end them, so on the screen nothing moves.
         size = self._app.output.get_size()
-        room = size.columns * max(1, size.rows // 3)
-        while get_cwidth(self._open_line) > room:
-            cut = self._open_line.rfind(" ", room // 4, room // 2) + 1 or room // 2
-            finished.append(self._open_line[:cut])
-            self._open_line = self._open_line[cut:]
+        rows = split_rows(self._open_line, size.columns)
+        self._open_line = "".join(rows[-max(1, size.rows // 3) :])
+        finished += rows[: -max(1, size.rows // 3)]
 
     # Building
 

@@ -1,0 +1,82 @@
+"""The commands as real child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trunkline
+import trunkline_cli
+
+__all__ = ["ENVIRONMENT", "PATIENCE_S", "Server", "command", "run"]
+
+PATIENCE_S = 60.0
+"""How long a test waits for what must come. No passing test comes near it."""
+
+_ROOTS = [str(Path(package.__path__[0]).parent) for package in (trunkline, trunkline_cli)]
+
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(("TRUNKLINE_", "NO_COLOR"))},
+    "PYTHONPATH": os.pathsep.join(_ROOTS),
+    "TERM": "xterm-256color",
+}
+"""The environment of the children: the code under test, and nothing that the developer has set for it."""
+
+
+def command(*args: str) -> list[str]:
+    """Return the command line of `trunkline` with these arguments."""
+    return [sys.executable, "-m", "trunkline_cli", *args]
+
+
+def run(*args: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with text piped into it."""
+    return subprocess.run(
+        command(*args),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=ENVIRONMENT,
+        cwd=cwd,
+        check=False,
+    )
+
+
+class Server:
+    """`trunkline serve` on a free port. The `with` block ends it, and sees that it ends well."""
+
+    def __init__(self, *args: str) -> None:
+        self._args = args
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            command("serve", "--listen", "ws://127.0.0.1:0", "--log-level", "error", *self._args),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        assert self.process.stderr is not None
+        self.announcement = [self.process.stderr.readline() for _ in range(3)]
+        self.url = self.announcement[0].removeprefix("listening on: ").strip()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        _, errors = self.process.communicate(timeout=PATIENCE_S)
+        if exc is None:
+            assert (self.process.returncode, errors) == (0, "")
+
+    def kill(self) -> None:
+        """End it without a word. The `with` block must not expect it to end well afterwards."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
