@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from transports.links import PATIENCE_S, Recorders, echo
+from transports.links import PATIENCE_S, Listen, Recorders, echo
 from trunkline.transports.base import Opened
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
-
-Listen = Callable[..., WebSocketListener]
 
 
 @pytest.fixture(autouse=True)

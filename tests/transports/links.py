@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from trunkline.transports.base import Closed, Link
+from trunkline.transports.base import Closed, Link, Opened
+from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
 
 PATIENCE_S = 20.0
 """Seconds that no passing test waits."""
@@ -65,6 +66,19 @@ class Recorder:
         self.closed.put(closed)
 
 
+class Listen(Protocol):
+    """The `listen` fixture: starts a listener on a free port of a loopback address."""
+
+    def __call__(
+        self,
+        opened: Opened,
+        *,
+        host: str = "127.0.0.1",
+        ready: Callable[[], bool] = ...,
+        limits: WebSocketLimits | None = None,
+    ) -> WebSocketListener: ...
+
+
 class Recorders:
     """An `Opened` that makes a `Recorder` for each link and hands it to the test."""
 
@@ -76,6 +90,10 @@ class Recorders:
         recorder = self._make(link)
         self._made.put(recorder)
         return recorder
+
+    def empty(self) -> bool:
+        """Tell whether every link has been asked for."""
+        return self._made.empty()
 
     def next(self) -> Recorder:
         """Return the recorder of the next link."""

@@ -10,7 +10,6 @@ bytes are unread would send a reset, which can overtake our close frame.
 
 from __future__ import annotations
 
-import codecs
 import logging
 import socket
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import cast
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State as ProtocolState
 from websockets.server import ServerProtocol
 
@@ -27,6 +26,7 @@ from trunkline.transports.framing import TEXT_FRAMING, TextFraming
 from trunkline.transports.handshake import Handshake
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
+from trunkline.transports.texts import TextCollector
 from trunkline.transports.turns import Window
 
 __all__ = ["State", "WebSocketLimits", "WebSocketLink"]
@@ -44,9 +44,6 @@ RECEIVE_BYTES = 65_536
 MAX_REASON_BYTES = 123
 """RFC 6455, 5.5: a control frame carries 125 bytes, two of which are the code."""
 
-_TEXT = Opcode.TEXT
-_CONT = Opcode.CONT
-_BINARY = Opcode.BINARY
 _PROTOCOL_OPEN = ProtocolState.OPEN
 
 
@@ -104,9 +101,7 @@ class WebSocketLink:
 
     __slots__ = (
         "_close_token",
-        "_decoder",
         "_events",
-        "_fragments",
         "_gone",
         "_handshake",
         "_interest",
@@ -120,6 +115,7 @@ class WebSocketLink:
         "_received",
         "_sock",
         "_state",
+        "_texts",
         "_timer",
         "_wants_write",
         "_window",
@@ -162,10 +158,7 @@ class WebSocketLink:
         self._wants_write = False
         self._is_paused = False
         self._received = 0
-        # A message in fragments: what there is of it, and what checks that it is UTF-8 so far.
-        # No decoder while the message is a binary one, which is ignored.
-        self._fragments = bytearray()
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._texts = TextCollector(name)
         self._timer: Timer | None = None
 
     # The Link, for any thread.
@@ -300,7 +293,9 @@ class WebSocketLink:
         """Parse what was read, hand on its texts, and see whether it ends the connection."""
         protocol = self._protocol
         protocol.receive_data(data)
-        texts = self._texts(cast("list[Frame]", protocol.events_received()))
+        texts, error = self._texts.collect(cast("list[Frame]", protocol.events_received()))
+        if error is not None and protocol.state is _PROTOCOL_OPEN:
+            protocol.fail(CloseCode.INVALID_DATA, error)
         self._received += len(data)
         writes = protocol.data_to_send()
         if protocol.state is _PROTOCOL_OPEN:
@@ -309,40 +304,15 @@ class WebSocketLink:
             if texts and self._state is State.OPEN:
                 self._hand_on(texts)
         elif protocol.eof_sent:
-            self._on_ended(texts, b"".join(writes))
+            if error is not None and self._state is State.OPEN:
+                # The parser is ahead of the check for UTF-8 by what came in the same read. What else
+                # it met there, a close frame or another violation, is not what is to be answered.
+                closed = Closed(CloseCode.INVALID_DATA, error)
+                *pongs, _ = filter(None, writes)
+                self._on_ended(texts, b"".join(pongs) + _close_frame(closed), closed)
+            else:
+                self._on_ended(texts, b"".join(writes), self._how_it_ended())
         # Else our close has begun, and the peer has not answered it yet.
-
-    def _texts(self, frames: list[Frame]) -> list[str]:
-        """Return the texts that these frames complete, up to one that is not UTF-8."""
-        texts: list[str] = []
-        try:
-            for frame in frames:
-                if frame.opcode is _TEXT and frame.fin:
-                    texts.append(str(frame.data, "utf-8"))
-                elif frame.opcode is _TEXT or frame.opcode is _CONT or frame.opcode is _BINARY:
-                    self._take_fragment(frame, texts)
-        except UnicodeDecodeError as error:
-            # If the peer has closed in the same read, that has been answered and ends the matter.
-            if self._protocol.state is _PROTOCOL_OPEN:
-                self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
-        return texts
-
-    def _take_fragment(self, frame: Frame, texts: list[str]) -> None:
-        if frame.opcode is _BINARY:
-            logger.debug("< %s: a binary message is ignored", self.name)
-            return
-        if frame.opcode is _TEXT:
-            self._decoder = codecs.getincrementaldecoder("utf-8")()
-        if self._decoder is None:  # of a binary message
-            return
-        # Decoded twice, so that the first bad byte is noticed in its fragment and the bytes are
-        # kept in the least space, however small the fragments are.
-        self._decoder.decode(bytes(frame.data), final=frame.fin)
-        self._fragments += frame.data
-        if frame.fin:
-            texts.append(str(self._fragments, "utf-8"))
-            self._decoder = None
-            self._fragments = bytearray()
 
     def _hand_on(self, texts: list[str]) -> None:
         assert self._events is not None
@@ -350,7 +320,7 @@ class WebSocketLink:
         self._received = 0
         self._events.on_messages(tuple(texts))
 
-    def _on_ended(self, texts: list[str], last: bytes) -> None:
+    def _on_ended(self, texts: list[str], last: bytes, closed: Closed) -> None:
         """Finish, as the peer has closed, answered our close, or broken the rules."""
         was_open = self._state is State.OPEN
         self.is_open = False
@@ -358,7 +328,7 @@ class WebSocketLink:
         self._linger()
         if texts and was_open:
             self._hand_on(texts)
-        self._tell_closed(self._how_it_ended())
+        self._tell_closed(closed)
 
     def _how_it_ended(self) -> Closed:
         protocol = self._protocol
@@ -384,7 +354,7 @@ class WebSocketLink:
     def _fail(self, code: CloseCode, reason: str) -> None:
         if self._state is State.OPEN and self._protocol.state is _PROTOCOL_OPEN:
             self._protocol.fail(code, reason)
-            self._on_ended([], b"".join(self._protocol.data_to_send()))
+            self._on_ended([], b"".join(self._protocol.data_to_send()), Closed(code, reason))
             self._update_interest()
         else:
             self._cut(Closed(code, reason))
@@ -459,6 +429,11 @@ class WebSocketLink:
             self._move(State.CLOSING)
             self._start_close_timer()
         self._update_interest()
+
+
+def _close_frame(closed: Closed) -> bytes:
+    payload = Close(closed.code, closed.reason).serialize()
+    return Frame(Opcode.CLOSE, payload).serialize(mask=False)
 
 
 def _make_protocol(limits: WebSocketLimits, state: ProtocolState) -> ServerProtocol:
