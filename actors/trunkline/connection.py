@@ -274,7 +274,8 @@ class Connection(PooledActor):
         self._on_reply(message.reply)
         for prompt_id, payload in message.prompts:
             self._prompts[prompt_id] = message.thread
-            self._send(payload)
+            if payload is not None:
+                self._send(payload)
 
     @handles(Unsubscribed)
     def _on_unsubscribed(self, message: Unsubscribed) -> None:
@@ -393,6 +394,8 @@ def _server_json(client_name: str, client_version: str) -> JsonObject:
     return {
         # The reference puts the first client's name in front, for everybody; this is the server's.
         "userAgent": f"trunkline/{VERSION} ({system}) ({client_name}; {client_version})",
+        # Not in the reference: events carry their number, and thread/resume takes `afterSeq`.
+        "threadSequence": True,
         "serverInfo": {"name": "trunkline", "version": COMPATIBLE_VERSION},
         "codexHome": str(Path.home()),
         "platformFamily": "windows" if os_name == "windows" else "unix",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from trunkline.actor import post
 from trunkline.errors import RpcError
@@ -32,6 +33,7 @@ class Feed:
         thread_id: whose feed it is.
         log: where the events are kept.
         router: told a `Broadcast` of what is for everybody.
+        epoch: names the count of the thread's events: a number means nothing under another epoch.
         commit: asked to have everything stored that the thread has told the store so far, and then to
             see to it that `committed` is called with the number given; None if nothing is stored.
 
@@ -43,6 +45,7 @@ class Feed:
         thread_id: ThreadId,
         log: EventLog,
         router: Ref,
+        epoch: str,
         commit: Callable[[int], None] | None = None,
     ) -> None:
         self._thread_id = thread_id
@@ -55,9 +58,11 @@ class Feed:
         self._next_seq = log.last_seq + 1
         # The last event that may be seen. Behind `log.last_seq` while the store is at work.
         self._visible_seq = log.last_seq
-        # Broadcasts and answers that wait for the events before them to become visible.
-        self._held: deque[tuple[int, Ref, Message]] = deque()
+        # What waits for the events before it to become visible: their last number, and what to do then.
+        self._held: deque[tuple[int, Callable[[], object]]] = deque()
         self._generation = 0
+        self.epoch = epoch
+        """Names the count of the thread's events."""
         self.listener: Listener | None = None
         """From the first subscription to the end of the last; None while there is none."""
 
@@ -120,17 +125,43 @@ class Feed:
     def tell(self, ref: Ref, message: Message) -> None:
         """Tell `message` to `ref`, behind everything published so far."""
         self.flush()
-        self._tell_visible(self._log.last_seq, ref, message)
+        self._when_visible(self._log.last_seq, partial(post, ref, message))
 
-    def subscribe(self, connection_id: ConnectionId, connection: Ref) -> Subscription:
-        """Make a connection a subscriber of all that is published from now on."""
+    def holds_after(self, seq: int, epoch: str | None) -> bool:
+        """Whether every event behind `seq` is still kept, under the same count."""
+        return epoch == self.epoch and self._log.first_seq - 1 <= seq <= self.last_seq
+
+    def subscribe(
+        self,
+        connection_id: ConnectionId,
+        connection: Ref,
+        welcome: Callable[[int], Message],
+        after_seq: int | None = None,
+    ) -> None:
+        """Make a connection a subscriber of what is published from now on, or of all behind `after_seq`.
+
+        Args:
+            connection_id: whose subscription it is; it takes the place of an earlier one.
+            connection: told the welcome, and the events after it.
+            welcome: makes the message it is told first, from the number of the subscription.
+            after_seq: see `holds_after`, which must be true of it.
+
+        """
         self.flush()
         if self.listener is None:
             self.listener = Listener(self._thread_id, self._log)
         self._generation += 1
-        subscription = Subscription(connection_id, connection, self._generation, self._log.last_seq)
+        sent_seq = self._log.last_seq if after_seq is None else after_seq
+        subscription = Subscription(connection_id, connection, self._generation, sent_seq)
         self.listener.add(subscription)
-        return subscription
+        message = welcome(self._generation)
+
+        def begin() -> None:
+            post(connection, message)
+            subscription.has_begun = True
+
+        self._when_visible(self._log.last_seq, begin)
+        self._deliver()
 
     def unsubscribe(self, connection_id: ConnectionId) -> Subscription | None:
         """End a connection's subscription; the listener goes with the last one.
@@ -156,8 +187,8 @@ class Feed:
         """Let out everything up to `seq`: it is stored."""
         self._visible_seq = max(self._visible_seq, seq)
         while self._held and self._held[0][0] <= self._visible_seq:
-            _, ref, message = self._held.popleft()
-            post(ref, message)
+            _, do = self._held.popleft()
+            do()
         self._deliver()
 
     def flush(self) -> None:
@@ -177,13 +208,14 @@ class Feed:
             self._visible_seq = chunk.last_seq
         for event in pending:
             if event.to_everybody:
-                self._tell_visible(chunk.last_seq, self._router, Broadcast(self._thread_id, Chunk([event])))
+                broadcast = Broadcast(self._thread_id, Chunk([event]))
+                self._when_visible(chunk.last_seq, partial(post, self._router, broadcast))
 
-    def _tell_visible(self, seq: int, ref: Ref, message: Message) -> None:
+    def _when_visible(self, seq: int, do: Callable[[], object]) -> None:
         if seq <= self._visible_seq:
-            post(ref, message)
+            do()
         else:
-            self._held.append((seq, ref, message))
+            self._held.append((seq, do))
 
     def _deliver(self) -> None:
         if self.listener is None:

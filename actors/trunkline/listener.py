@@ -35,7 +35,7 @@ _WARM_CHUNKS = 16
 class Subscription:
     """One connection's place in the thread."""
 
-    __slots__ = ("connection", "connection_id", "generation", "sent_seq", "under_way")
+    __slots__ = ("connection", "connection_id", "generation", "has_begun", "sent_seq", "under_way")
 
     def __init__(self, connection_id: ConnectionId, connection: Ref, generation: int, sent_seq: int) -> None:
         self.connection_id = connection_id
@@ -45,6 +45,8 @@ class Subscription:
         """The cursor: the last event that was sent to the connection."""
         self.under_way = 0
         """Bytes sent to the connection that it has not given back."""
+        self.has_begun = False
+        """Whether the connection has been told of it; it is sent nothing before that."""
 
 
 class Listener:
@@ -99,6 +101,8 @@ class Listener:
         by_cursor: dict[int, Deliver] = {}
         lost: list[Subscription] = []
         for subscription in self._subscriptions.values():
+            if not subscription.has_begun:
+                continue
             while subscription.sent_seq < last_seq and subscription.under_way < WINDOW_BYTES:
                 if subscription.sent_seq < oldest:
                     break

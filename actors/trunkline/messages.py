@@ -114,8 +114,9 @@ class Subscribed(Message, frozen=True):
     generation: int
     """Numbers this subscription among all of the thread, for `Progress`."""
     reply: Reply
-    prompts: tuple[tuple[int, bytes], ...]
-    """(request id, message) of the prompts that are open; sent after the reply."""
+    prompts: tuple[tuple[int, bytes | None], ...]
+    """(request id, message) of the prompts that are open. The message is sent after the reply; it is
+    None if the client has it already, or gets it with the events behind the one it saw last."""
 
 
 class Unsubscribed(Message, frozen=True):

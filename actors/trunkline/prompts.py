@@ -76,9 +76,17 @@ class Prompts:
         """Return what the status of the thread says of the open prompts."""
         return sorted({prompt.kind.flag for prompt in self._open.values() if prompt.kind.flag is not None})
 
-    def messages(self) -> tuple[tuple[int, bytes], ...]:
-        """Return id and message of each, oldest first, for those who subscribe now."""
-        return tuple((prompt_id, prompt.payload) for prompt_id, prompt in self._open.items())
+    def messages(self, *, are_sent: bool) -> tuple[tuple[int, bytes | None], ...]:
+        """Return id and message of each, oldest first, for one who subscribes now.
+
+        Args:
+            are_sent: whether the messages are to be sent; not to a client that has them already or
+                gets them among the events it missed. It may answer them all the same.
+
+        """
+        return tuple(
+            (prompt_id, prompt.payload if are_sent else None) for prompt_id, prompt in self._open.items()
+        )
 
     def answer(self, answer: PromptAnswer, subscribers: Iterable[ConnectionId]) -> bool:
         """Settle a prompt with a client's answer: the first one counts.

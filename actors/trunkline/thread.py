@@ -49,6 +49,7 @@ from trunkline.messages import (
 )
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
+from trunkline.protocol.ids import uuid7
 from trunkline.protocol.params import (
     NameSetParams,
     ThreadReadParams,
@@ -102,7 +103,7 @@ class Thread(PooledActor):
         self._id: ThreadId = record.id
         limits = context.config.limits
         log = EventLog(max_events=limits.log_events, max_bytes=limits.log_bytes)
-        self._feed = Feed(thread_id=record.id, log=log, router=router)
+        self._feed = Feed(thread_id=record.id, log=log, router=router, epoch=uuid7())
         self._prompts = Prompts(record.id, self._feed, context.prompt_ids)
         self._engine = Engine(
             context=context,
@@ -170,7 +171,10 @@ class Thread(PooledActor):
         self._feed.notify("thread/started", params, to_everybody=True)
 
     def _resume(self, request: Request, params: ThreadResumeParams) -> None:
-        self._subscribe(request, with_turns=not params.exclude_turns)
+        if params.after_seq is not None and self._feed.holds_after(params.after_seq, params.epoch):
+            self._subscribe(request, with_turns=False, after_seq=params.after_seq)
+        else:
+            self._subscribe(request, with_turns=not params.exclude_turns)
 
     def _unsubscribe(self, request: Request, _params: object) -> None:
         subscription = self._feed.unsubscribe(request.connection_id)
@@ -206,22 +210,28 @@ class Thread(PooledActor):
         "turn/interrupt": _interrupt_turn,
     }
 
-    def _subscribe(self, request: Request, *, with_turns: bool) -> None:
-        """Make the caller a subscriber and answer with a snapshot: both at one point of the event order."""
-        subscription = self._feed.subscribe(request.connection_id, request.reply_to)
-        self._prompts.subscriber_came(request.connection_id)
+    def _subscribe(self, request: Request, *, with_turns: bool, after_seq: int | None = None) -> None:
+        """Make the caller a subscriber, and answer with a snapshot or with the events behind `after_seq`.
+
+        Subscription and answer are made at one point of the event order, so that nothing is missing
+        between them and what follows, and nothing is in both.
+        """
         self._is_idle = False
-        result = {"thread": self._thread_json(with_turns=with_turns), **self._engine.settings_json()}
-        self._feed.tell(
-            request.reply_to,
-            Subscribed(
-                self._id,
-                self.actor_ref,
-                subscription.generation,
-                Reply(request.id, result),
-                self._prompts.messages(),
-            ),
-        )
+        self._prompts.subscriber_came(request.connection_id)
+
+        def welcome(generation: int) -> Subscribed:
+            result = {
+                "thread": self._thread_json(with_turns=with_turns),
+                **self._engine.settings_json(),
+                # Not in the reference: the place of this answer in the thread's events, and what follows.
+                "seq": self._feed.last_seq,
+                "epoch": self._feed.epoch,
+                "delivery": "snapshot" if after_seq is None else "events",
+            }
+            prompts = self._prompts.messages(are_sent=after_seq is None)
+            return Subscribed(self._id, self.actor_ref, generation, Reply(request.id, result), prompts)
+
+        self._feed.subscribe(request.connection_id, request.reply_to, welcome, after_seq)
 
     def _thread_json(self, *, with_turns: bool) -> JsonObject:
         thread = self._engine.thread_json(with_turns=with_turns)

@@ -95,6 +95,10 @@ class ThreadResumeParams(Params, frozen=True):
 
     thread_id: str
     exclude_turns: bool | None = None
+    after_seq: int | None = None
+    """Not in the reference: the last event of the thread that the client has; it wants those behind it."""
+    epoch: str | None = None
+    """Not in the reference: the thread's epoch when it got that event; required with `after_seq`."""
     cwd: str | None = None
     model: str | None = None
     approval_policy: ApprovalPolicyParam | None = None
