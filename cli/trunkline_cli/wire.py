@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import http
 import ipaddress
 import os
+import socket
+import ssl
 import urllib.parse
 from collections.abc import Callable
 
@@ -128,13 +129,12 @@ def _connect_error(url: str, error: Exception) -> ClientError:
             return NotAServer(url, _one_line(str(error)))
         case TimeoutError() if error.errno is None:
             return ConnectFailed(url, "timed out")
-        case OSError() if error.errno == errno.ECONNREFUSED:
-            return ConnectFailed(url, "connection refused")
-        case OSError() if error.errno is not None and error.errno > 0:
+        case socket.gaierror() | ssl.SSLError():  # with numbers of their own, and a text
+            return ConnectFailed(url, _one_line(error.strerror or str(error)).lower())
+        case OSError() if error.errno is not None:  # the text may hold more than the reason
             return ConnectFailed(url, os.strerror(error.errno).lower())
         case _:
-            # A name that is not known has its own numbers, and a text in `strerror`.
-            return ConnectFailed(url, _one_line(getattr(error, "strerror", None) or str(error)).lower())
+            return ConnectFailed(url, _one_line(str(error)).lower())
 
 
 def _status_error(url: str, error: InvalidStatus) -> ClientError:

@@ -1,10 +1,10 @@
-"""Stand-ins: a console and a connection that write down what they are told, and a server that says what it is told."""
+"""Stand-ins: a console and a connection that write down what they are told, and a server as told."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
@@ -176,10 +176,8 @@ def fake_server(talk: Callable[[ServerConnection], None], **options: Any) -> Ite
     """Run a WebSocket server that does `talk` with each client. Yields its URL."""
 
     def handler(connection: ServerConnection) -> None:
-        try:
+        with suppress(ConnectionClosed):  # the client has heard enough
             talk(connection)
-        except ConnectionClosed:
-            pass  # the client has heard enough
 
     with serve(handler, "127.0.0.1", 0, compression=None, **options) as server:
         thread = threading.Thread(target=server.serve_forever, name="fake-server")

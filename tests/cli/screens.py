@@ -1,4 +1,4 @@
-"""A terminal with somebody at it: a child process on a pseudo-terminal, and the screen as a person sees it."""
+"""A terminal with somebody at it: a child on a pseudo-terminal, and the screen as a person sees it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ CTRL_C = "\x03"
 CTRL_D = "\x04"
 
 # Makes the pseudo-terminal on standard input the controlling terminal, so that its Ctrl-C is a SIGINT.
-_LOGIN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+_LOGIN = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:

@@ -148,7 +148,7 @@ def test_an_item_of_a_kind_we_do_not_know_is_named(renderer: Renderer, console: 
 
 
 def test_the_history_is_brief(renderer: Renderer, console: FakeConsole) -> None:
-    old = {"id": "0", "status": "completed", "items": [said("old")]}
+    old: dict[str, Any] = {"id": "0", "status": "completed", "items": [said("old")]}
     long_command = command(
         status="completed", aggregatedOutput="".join(f"{n}\n" for n in range(20)), exitCode=0
     )

@@ -71,8 +71,13 @@ def test_lines_stay_lines_and_tabs_become_spaces() -> None:
 
 @pytest.mark.parametrize(
     ("text", "width", "short"),
-    [("short", 10, "short"), ("exactly 10", 10, "exactly 10"), ("a bit longer", 10, "a bit lon…")]
-    + [("first\nsecond", 20, "first…"), ("  padded\n", 20, "padded")],
+    [
+        ("short", 10, "short"),
+        ("exactly 10", 10, "exactly 10"),
+        ("a bit longer", 10, "a bit lon…"),
+        ("first\nsecond", 20, "first…"),
+        ("  padded\n", 20, "padded"),
+    ],
 )
 def test_a_shortened_text_says_that_it_was_cut(text: str, width: int, short: str) -> None:
     assert shorten(text, width) == short
