@@ -28,6 +28,9 @@ class Limits:
     max_unsent_bytes: int = 32 * MIB
     """Bytes that may wait for a connection's socket besides thread events, which wait in the thread's
     log; over it the connection is closed with 1013."""
+    stall_timeout_s: float = 60.0
+    """Seconds in which a connection with unsent output may take nothing at all; after half of it the
+    connection is sent a `warning`, after all of it it is closed with 1013."""
     log_events: int = 65_536
     """Events that a thread keeps for subscribers that are behind."""
     log_bytes: int = 16 * MIB
@@ -67,5 +70,5 @@ class Config:
         if self.interrupt_grace_s < 0:
             raise ConfigError(f"interrupt_grace_s must be 0 or more, not {self.interrupt_grace_s}")
         for name in self.limits.__slots__:
-            if getattr(self.limits, name) < 1:
-                raise ConfigError(f"{name} must be 1 or more, not {getattr(self.limits, name)}")
+            if getattr(self.limits, name) <= 0:
+                raise ConfigError(f"{name} must be more than 0, not {getattr(self.limits, name)}")

@@ -32,10 +32,12 @@ from trunkline.messages import (
     ConnectionInitialized,
     ConnectionOpened,
     Deliver,
+    FallingBehind,
     FellBehind,
     InputEnded,
     LinkClosed,
     LinkDrained,
+    Message,
     Progress,
     PromptAnswer,
     PromptEnded,
@@ -54,7 +56,9 @@ from trunkline.protocol.envelope import (
     IncomingResponse,
     MalformedMessage,
     encode_error,
+    encode_notification,
     encode_result,
+    now_ms,
     parse,
 )
 from trunkline.protocol.methods import EXPERIMENTAL_NOTIFICATIONS, Answerer, check_experimental, read_call
@@ -79,6 +83,13 @@ class _State(Enum):
     """No more requests are taken; what is under way is answered, then the link is closed."""
     CLOSED = 4
     """The link is gone, or going."""
+
+
+class _StallDue(Message, frozen=True):
+    """Half the stall timeout has passed; `taken` is what the link had taken when it began."""
+
+    taken: int
+    is_warned: bool
 
 
 class _Subscription:
@@ -117,6 +128,7 @@ class Connection(PooledActor):
     ) -> None:
         super().__init__(dispatcher=context.dispatcher)
         self._limits = context.config.limits
+        self._timers = context.timers
         self._router = router
         self._link = link
         self._framing = link.framing
@@ -127,6 +139,9 @@ class Connection(PooledActor):
         self._close_with = (CloseCode.NORMAL, "")
         self._in_flight = 0
         self._out: list[bytes] = []
+        # Bytes ever handed to the link; less what is unsent, these are the bytes it has taken.
+        self._handed = 0
+        self._is_watching_stall = False
         self._subscriptions: dict[ThreadId, _Subscription] = {}
         # Subscriptions with bytes to give back once the link has drained.
         self._owing: set[ThreadId] = set()
@@ -308,6 +323,12 @@ class Connection(PooledActor):
         if message.thread_id not in self._subscriptions:
             self._send_chunk(message.chunk)
 
+    @handles(FallingBehind)
+    def _on_falling_behind(self, message: FallingBehind) -> None:
+        self._warn(
+            "this connection reads too slowly and will be closed if it does not catch up", message.thread_id
+        )
+
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
         logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
@@ -344,6 +365,7 @@ class Connection(PooledActor):
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
+            self._handed += len(data)
             self._link.send(data)
         unsent = self._link.unsent_bytes
         if unsent == 0:
@@ -351,6 +373,32 @@ class Connection(PooledActor):
                 self._give_back()
         elif unsent > self._limits.max_unsent_bytes:
             self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+        elif not self._is_watching_stall:
+            self._is_watching_stall = True
+            self._watch_stall(self._handed - unsent, is_warned=False)
+
+    def _watch_stall(self, taken: int, *, is_warned: bool) -> None:
+        half_s = self._limits.stall_timeout_s / 2
+        self._timers.tell_later(half_s, self.actor_ref, _StallDue(taken, is_warned))
+
+    @handles(_StallDue)
+    def _on_stall_due(self, message: _StallDue) -> None:
+        unsent = self._link.unsent_bytes
+        taken = self._handed - unsent
+        if unsent == 0 or self._state is _State.CLOSED:
+            self._is_watching_stall = False
+        elif taken != message.taken:
+            self._watch_stall(taken, is_warned=False)
+        elif message.is_warned:
+            logger.warning("x connection %s: it takes nothing any more", self._id)
+            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+        else:
+            self._warn("this connection takes nothing and will be closed if that goes on", None)
+            self._watch_stall(taken, is_warned=True)
+
+    def _warn(self, text: str, thread_id: ThreadId | None) -> None:
+        if "warning" not in self._unwanted and self._state is _State.INITIALIZED:
+            self._send(encode_notification("warning", {"threadId": thread_id, "message": text}, now_ms()))
 
     def _give_back(self) -> None:
         """Give the threads the bytes back that the operating system has taken."""

@@ -18,6 +18,7 @@ import orjson
 
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
+from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.items import ItemKind, item_kind
 from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord
 from trunkline.types import Json, JsonObject, TurnId
@@ -302,8 +303,3 @@ def _ended(record: TurnRecord) -> TurnRecord:
     if record.status != "inProgress":
         return record
     return msgspec.structs.replace(record, status="interrupted", completed_at=record.started_at)
-
-
-def now_ms() -> int:
-    """Return the time in Unix milliseconds."""
-    return time.time_ns() // 1_000_000

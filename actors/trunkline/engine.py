@@ -27,12 +27,13 @@ from trunkline.agents.events import (
     TurnStatus,
 )
 from trunkline.context import Context
-from trunkline.conversation import Conversation, History, Item, TurnState, now_ms, record_json
+from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import TurnInterrupted
 from trunkline.feed import Feed
 from trunkline.messages import InterruptOverdue, Ref, Refuse, Request
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
+from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import user_message
 from trunkline.protocol.params import (

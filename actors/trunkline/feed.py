@@ -10,7 +10,6 @@ A plain object that belongs to one Thread actor and is called by it alone.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,7 @@ from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
 from trunkline.log import Chunk, Event, EventLog
 from trunkline.messages import Broadcast, FellBehind, Message, Ref, Refuse, Reply, Request
-from trunkline.protocol.envelope import encode_notification, encode_server_request
+from trunkline.protocol.envelope import encode_notification, encode_server_request, now_ms
 from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["Feed"]
@@ -96,7 +95,7 @@ class Feed:
         """Publish a notification. `params` is encoded now and may be changed afterwards."""
         seq = self._next_seq
         self._next_seq = seq + 1
-        payload = encode_notification(method, params, time.time_ns() // 1_000_000, seq)
+        payload = encode_notification(method, params, now_ms(), seq)
         self._pending.append(
             Event(seq, method, payload, to_everybody=to_everybody, is_terminal=is_terminal, resolves=resolves)
         )

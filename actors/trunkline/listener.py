@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from trunkline.actor import post
 from trunkline.log import Chunk, EventLog
-from trunkline.messages import Deliver, Ref
+from trunkline.messages import Deliver, FallingBehind, Ref
 from trunkline.types import ConnectionId, ThreadId
 
 __all__ = ["ACKNOWLEDGE_BYTES", "WINDOW_BYTES", "Listener", "Subscription"]
@@ -35,7 +35,15 @@ _WARM_CHUNKS = 16
 class Subscription:
     """One connection's place in the thread."""
 
-    __slots__ = ("connection", "connection_id", "generation", "has_begun", "sent_seq", "under_way")
+    __slots__ = (
+        "connection",
+        "connection_id",
+        "generation",
+        "has_begun",
+        "is_warned",
+        "sent_seq",
+        "under_way",
+    )
 
     def __init__(self, connection_id: ConnectionId, connection: Ref, generation: int, sent_seq: int) -> None:
         self.connection_id = connection_id
@@ -47,6 +55,8 @@ class Subscription:
         """Bytes sent to the connection that it has not given back."""
         self.has_begun = False
         """Whether the connection has been told of it; it is sent nothing before that."""
+        self.is_warned = False
+        """Whether it was told that it is half a log behind, and has not caught up since."""
 
 
 class Listener:
@@ -93,6 +103,8 @@ class Listener:
     def deliver(self, last_seq: int) -> list[Subscription]:
         """Send each subscriber what is behind its cursor, up to `last_seq`, as far as its window allows.
 
+        One that is half a log behind is warned, once until it has caught up.
+
         Returns:
             Those whose cursor has fallen out of the log; they have been removed.
 
@@ -116,6 +128,10 @@ class Listener:
                 subscription.sent_seq = deliver.chunks[-1].last_seq
             if subscription.sent_seq < oldest:
                 lost.append(subscription)
+            elif subscription.sent_seq < last_seq:
+                self._warn_if_far_behind(subscription)
+            else:
+                subscription.is_warned = False
         for subscription in lost:
             del self._subscriptions[subscription.connection_id]
         self._cool_down()
@@ -125,6 +141,11 @@ class Listener:
         """Whether even the subscriber that is furthest on has half a log to go. False without any."""
         furthest = max((each.sent_seq for each in self._subscriptions.values()), default=None)
         return furthest is not None and self._log.is_half_full_after(furthest)
+
+    def _warn_if_far_behind(self, subscription: Subscription) -> None:
+        if not subscription.is_warned and self._log.is_half_full_after(subscription.sent_seq):
+            subscription.is_warned = True
+            post(subscription.connection, FallingBehind(self._thread_id))
 
     def _cut(self, cursor: int, last_seq: int) -> Deliver:
         """Take a window's worth of chunks behind `cursor`."""

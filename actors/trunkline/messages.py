@@ -28,6 +28,7 @@ __all__ = [
     "ConnectionOpened",
     "Deliver",
     "Drain",
+    "FallingBehind",
     "FellBehind",
     "InputEnded",
     "InterruptOverdue",
@@ -157,6 +158,12 @@ class Broadcast(Message, frozen=True):
 
     thread_id: ThreadId
     chunk: Chunk
+
+
+class FallingBehind(Message, frozen=True):
+    """The connection is half a thread's log behind: if it does not catch up, it will be closed."""
+
+    thread_id: ThreadId
 
 
 class FellBehind(Message, frozen=True):

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
-from trunkline.conversation import Conversation, now_ms, record_json
+from trunkline.conversation import Conversation, record_json
 from trunkline.engine import approval_policy
 from trunkline.errors import RpcError
 from trunkline.log import Chunk, Event
@@ -54,7 +54,7 @@ from trunkline.messages import (
     Unsubscribed,
 )
 from trunkline.protocol import errors
-from trunkline.protocol.envelope import encode_notification
+from trunkline.protocol.envelope import encode_notification, now_ms
 from trunkline.protocol.ids import is_uuid, parse_uuid, uuid7
 from trunkline.protocol.methods import Answerer
 from trunkline.protocol.params import LoadedListParams, ThreadListParams, ThreadReadParams, ThreadStartParams

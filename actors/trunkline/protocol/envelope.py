@@ -6,6 +6,7 @@ Writes results, errors and notifications. What the params mean is not known here
 
 from __future__ import annotations
 
+import time
 from typing import TypeAlias
 
 import msgspec
@@ -25,6 +26,7 @@ __all__ = [
     "encode_notification",
     "encode_result",
     "encode_server_request",
+    "now_ms",
     "parse",
 ]
 
@@ -142,3 +144,8 @@ def encode_notification(method: str, params: Json, at_ms: int, seq: int | None =
 def encode_server_request(request_id: int, method: str, params: Json, seq: int) -> bytes:
     """Write a prompt: a request of ours to clients."""
     return orjson.dumps({"id": request_id, "method": method, "params": params, "seq": seq})
+
+
+def now_ms() -> int:
+    """Return the time in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
