@@ -83,6 +83,7 @@ class Client:
         "index",
         "is_first",
         "iteration",
+        "lost_because",
         "number",
         "planned",
         "requests_sent",
@@ -121,7 +122,9 @@ class Client:
         self.awaited_event: str | None = None
         self.awaited_events = 0
         self.closing = False
-        """The script is ending the connection itself."""
+        """The connection is meant to end: the script ends it, or has given the server a reason to."""
+        self.lost_because = ""
+        """How the last connection ended."""
         self.wait: Wait | None = None
         self.waiting_for = ""
         self.deadline = 0.0
@@ -193,12 +196,12 @@ class Client:
 
     # The connection
 
-    def connect(self) -> None:
-        """Begin to open a new connection."""
+    def connect(self, cut: int | None = None) -> None:
+        """Begin to open a new connection; with `cut`, send only so much of the opening handshake."""
         self.closing = False
         self.thread_id = self.turn_id = self.answer = None
         self.session = Session(self.where, self, self.rng, self.requests_sent)
-        self.session.peer.connect(self.group.receive_buffer)
+        self.session.peer.connect(self.group.receive_buffer, cut)
 
     def hold_slot(self) -> None:
         """Remember to give the place among the handshakes back."""
@@ -230,6 +233,7 @@ class Client:
     def on_lost(self, why: str) -> None:
         """Part of `Driver`."""
         session, self.session = self.session, None
+        self.lost_because = why
         self._free_slot()
         interval = self.where.interval
         if session is not None:
@@ -252,7 +256,7 @@ class Client:
 
     def on_event(self, method: str, message: dict[str, Any]) -> None:
         """Part of `Driver`."""
-        if "id" in message and method:
+        if "id" in message:
             self._on_prompt(method, message)
         elif method == "turn/completed" and message["params"]["turn"]["id"] == self.awaited_turn:
             self.awaited_turn = None

@@ -51,7 +51,11 @@ class Coordinator:
         self._open = [0] * workers
         self._running = set(range(workers))
         self._over_at: float | None = None
-        self._finish_sent = False
+        self._settle_sent = False
+        # Workers whose reports are of after the end.
+        self._heard_of_end: set[int] = set()
+        self._unsettled = set(range(workers))
+        self._last_events: dict[str, int] = {}
         self.phase: Phase = "setup" if self._members["begin"] else "measured"
         self.phase_began = now
         self.phases: dict[Phase, Interval] = {
@@ -92,11 +96,22 @@ class Coordinator:
                 self._open_barriers(message.barrier, now)
             case messages.Report():
                 self._on_report(worker, message)
+                self.tick(now)
+            case messages.Settled():
+                for thread_id, seq in message.last_events.items():
+                    self._last_events[thread_id] = max(seq, self._last_events.get(thread_id, 0))
+                self._settled(worker)
 
-    def worker_died(self, worker: int) -> None:
+    def worker_ended(self, worker: int) -> None:
         """Take note that nothing more comes from a worker."""
+        self._settled(worker)
         self._running.discard(worker)
         self._busy[worker] = 0
+
+    @property
+    def due(self) -> float:
+        """When `tick` has to be called even if nothing happens before."""
+        return self.phase_began + self._scenario.duration if self.phase == "measured" else float("inf")
 
     def tick(self, now: float) -> None:
         """Do what is due. Call it a few times a second."""
@@ -106,11 +121,11 @@ class Coordinator:
         if self._over_at is None:
             return
         waited = now - self._over_at
-        # A tick passes first, so that what the workers say of themselves is of after the end.
-        if not self._finish_sent and waited > POINT_S and (not any(self._busy) or waited > scenario.drain):
-            self._finish_sent = True
-            self._broadcast(messages.Finish())
-        if waited > 2 * scenario.drain + POINT_S:
+        idle = self._running <= self._heard_of_end and not any(self._busy)
+        if not self._settle_sent and (idle or waited > scenario.drain):
+            self._settle_sent = True
+            self._broadcast(messages.Settle())
+        if waited > 3 * scenario.drain + POINT_S:
             self.unfinished = sum(self._busy)
             self._broadcast(messages.Stop())
             self._over_at = now  # and once more, should a worker not have heard
@@ -121,6 +136,13 @@ class Coordinator:
             self._over_at = now
             self._enter("closing", now)
             self._broadcast(messages.Over())
+
+    def _settled(self, worker: int) -> None:
+        """Let everybody leave once every worker has said what it has received."""
+        if worker in self._unsettled:
+            self._unsettled.discard(worker)
+            if not self._unsettled and self._settle_sent:
+                self._broadcast(messages.Finish(self._last_events))
 
     def _enter(self, phase: Phase, now: float) -> None:
         self.phase = phase
@@ -147,6 +169,8 @@ class Coordinator:
         self._open[worker] = report.open_connections
         self.peak_connections = max(self.peak_connections, self.open_connections)
         interval = report.interval
+        if interval.phase == "closing":
+            self._heard_of_end.add(worker)
         total = self.phases[interval.phase]
         if interval.phase not in self._seen:
             self._seen.add(interval.phase)
@@ -154,8 +178,7 @@ class Coordinator:
         total.merge(interval)
         self._add_point(interval)
         if report.finished:
-            self._running.discard(worker)
-            self._busy[worker] = 0
+            self.worker_ended(worker)
 
     def _add_point(self, interval: Interval) -> None:
         number = int((interval.ended_at - self._began) / POINT_S)

@@ -9,7 +9,19 @@ from trunkline_cli.load import wire
 from trunkline_cli.load.model import Scenario
 from trunkline_cli.load.stats import Interval, Phase
 
-__all__ = ["Arrived", "Finish", "FromWorker", "Job", "Over", "Release", "Report", "Stop", "ToWorker"]
+__all__ = [
+    "Arrived",
+    "Finish",
+    "FromWorker",
+    "Job",
+    "Over",
+    "Release",
+    "Report",
+    "Settle",
+    "Settled",
+    "Stop",
+    "ToWorker",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +56,16 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """Everything under way has ended. Say how far each thread has come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
-    """Everything under way has ended: whoever stays may leave."""
+    """Whoever stays may leave, as soon as it has received what somebody has."""
+
+    last_events: dict[str, int]
+    """By thread id: the highest number that any connection has received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Stop:
     """End now."""
 
 
-ToWorker: TypeAlias = Release | Over | Finish | Stop
+ToWorker: TypeAlias = Release | Over | Settle | Finish | Stop
 
 
 # From a worker
@@ -71,6 +91,14 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The answer to `Settle`."""
+
+    last_events: dict[str, int]
+    """By thread id: the highest number that a connection of this worker has received."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What happened since the last one, and how things stand."""
 
@@ -82,4 +110,4 @@ class Report:
     """Every connection has taken its last step. The last report."""
 
 
-FromWorker: TypeAlias = Arrived | Report
+FromWorker: TypeAlias = Arrived | Report | Settled

@@ -52,12 +52,12 @@ class Peer:
     """A non-blocking client socket."""
 
     __slots__ = (
+        "_cut",
         "_head",
         "_key",
         "_mask",
         "_owner",
         "_paused",
-        "_read_bytes",
         "_socket",
         "_unsent",
         "_where",
@@ -75,7 +75,7 @@ class Peer:
         # What was read of the response to the handshake; None once it is complete.
         self._head: bytes | None = b""
         self._paused = False
-        self._read_bytes = _READ_BYTES
+        self._cut: int | None = None
         self._mask = 0
         self.fd = -1
         self.is_open = False
@@ -83,8 +83,15 @@ class Peer:
         self.closing = False
         """Our close frame is sent."""
 
-    def connect(self, receive_buffer: int | None = None) -> None:
-        """Begin to connect. `on_open` or `on_lost` follows, perhaps at once."""
+    def connect(self, receive_buffer: int | None = None, cut: int | None = None) -> None:
+        """Begin to connect. `on_open` or `on_lost` follows, perhaps at once.
+
+        Args:
+            receive_buffer: SO_RCVBUF, if it is not to be the system's choice.
+            cut: send only so many bytes of the opening handshake.
+
+        """
+        self._cut = cut
         family, address = self._where.address
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -174,14 +181,15 @@ class Peer:
         loop.forget(self.fd)
         self._mask = READ
         loop.watch(self.fd, READ, self._on_ready)
-        self.send(wire.handshake_request(self._where.target, self._key, self._where.headers))
+        request = wire.handshake_request(self._where.target, self._key, self._where.headers)
+        self.send(request[: self._cut])
 
     def _on_ready(self, events: int) -> None:
         if events & WRITE:
             self._flush()
-        if events & READ:
+        if events & READ and not self._paused:
             self._read(_READ_BYTES)
-        elif events & ~WRITE and self._paused:
+        elif events & ~(WRITE | READ):
             # An error or a hang-up, which epoll reports whether or not it was asked to.
             self.lose("reset")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from trunkline_cli.load import messages, model, proc, wire
 from trunkline_cli.load.blocking import BlockingClient
@@ -37,7 +37,27 @@ class Settings:
     """Called a few times a second, with the time since the start in seconds."""
 
 
-def run_load(scenario: model.Scenario, settings: Settings) -> Result:
+class WorkerHandle(Protocol):
+    """What runs a worker: a process, or in tests a thread."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+
+
+def spawn_worker(job: messages.Job, control: Connection) -> WorkerHandle:
+    """Make a process that runs a worker."""
+    context = multiprocessing.get_context("spawn")
+    return context.Process(target=run_worker, args=(job, control), name=f"load-{job.index}", daemon=True)
+
+
+def run_load(
+    scenario: model.Scenario,
+    settings: Settings,
+    make_worker: Callable[[messages.Job, Connection], WorkerHandle] = spawn_worker,
+) -> Result:
     """Run a scenario to its end, or to Ctrl-C.
 
     Raises:
@@ -48,7 +68,7 @@ def run_load(scenario: model.Scenario, settings: Settings) -> Result:
     target = wire.parse_target(settings.url)
     with BlockingClient(target, settings.headers, scenario.timeout) as client:
         threads = {each.name: _make_threads(client, each) for each in scenario.threads}
-    run = _Run(scenario, settings, target, threads)
+    run = _Run(scenario, settings, target, threads, make_worker)
     return run.execute()
 
 
@@ -79,12 +99,14 @@ class _Run:
         settings: Settings,
         target: wire.Target,
         threads: dict[str, tuple[str, ...]],
+        make_worker: Callable[[messages.Job, Connection], WorkerHandle],
     ) -> None:
+        self._make_worker = make_worker
         self._scenario = scenario
         self._settings = settings
         self._target = target
         self._threads = threads
-        self._workers: list[tuple[BaseProcess, Connection]] = []
+        self._workers: list[tuple[WorkerHandle, Connection]] = []
         self._began = time.monotonic()
         self._coordinator = Coordinator(scenario, settings.workers, self._broadcast, self._began)
         self._samples: list[tuple[Phase, proc.ProcessSample]] = []
@@ -117,7 +139,6 @@ class _Run:
         )
 
     def _start_workers(self) -> None:
-        context = multiprocessing.get_context("spawn")
         for index in range(self._settings.workers):
             job = messages.Job(
                 scenario=self._scenario,
@@ -127,20 +148,20 @@ class _Run:
                 workers=self._settings.workers,
                 headers=self._settings.headers,
             )
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=run_worker, args=(job, theirs), name=f"load-{index}", daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._workers.append((process, ours))
+            ours, theirs = multiprocessing.Pipe()
+            worker = self._make_worker(job, theirs)
+            worker.start()
+            if isinstance(worker, BaseProcess):
+                theirs.close()  # the process has its own
+            self._workers.append((worker, ours))
 
     def _watch(self) -> None:
         """Take in what the workers say until they have ended."""
         by_pipe = {pipe: index for index, (_, pipe) in enumerate(self._workers)}
         next_tick = time.monotonic()
         while not self._coordinator.done:
-            for pipe in wait(list(by_pipe), max(0.0, next_tick - time.monotonic())):
+            next_call = min(next_tick, self._coordinator.due)
+            for pipe in wait(list(by_pipe), max(0.0, next_call - time.monotonic())):
                 assert isinstance(pipe, Connection)
                 index = by_pipe[pipe]
                 try:
@@ -149,14 +170,14 @@ class _Run:
                     del by_pipe[pipe]
                     if index in self._coordinator.running:
                         self._missing.append(f"worker {index} died, with what it had not reported yet")
-                    self._coordinator.worker_died(index)
+                    self._coordinator.worker_ended(index)
                     continue
                 phase = self._coordinator.phase
                 self._coordinator.on_message(index, message, time.monotonic())
                 if phase != self._coordinator.phase:
                     self._sample()
             now = time.monotonic()
-            if now >= next_tick:
+            if now >= next_tick or now >= self._coordinator.due:
                 next_tick = now + TICK_S
                 self._tick(now)
 
@@ -179,13 +200,14 @@ class _Run:
                 continue
 
     def _stop_workers(self) -> None:
-        for process, pipe in self._workers:
+        for worker, pipe in self._workers:
             pipe.close()
-            process.join(_PATIENCE_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
+            worker.join(_PATIENCE_S)
+            if isinstance(worker, BaseProcess):
+                if worker.is_alive():
+                    worker.kill()
+                    worker.join()
+                worker.close()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

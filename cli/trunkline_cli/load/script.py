@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
-from trunkline_cli.load import model
+from trunkline_cli.load import mischief, model
 from trunkline_cli.load.client import Client, Lost, Script, TimedOut, Wait
+from trunkline_cli.load.subscription import DELTA
 
 __all__ = ["run_script"]
 
@@ -82,6 +83,8 @@ def _close(client: Client, step: model.Close) -> Script:
     for subscription in client.session.subscriptions.values():
         if subscription.active and client.where.over:
             client.session.check_prompts(subscription)
+    # Whatever the server sends before its close frame has to be read, or it never comes.
+    yield from mischief.read_again(client, model.ReadAgain())
     client.closing = True
     client.session.peer.send_close(step.code)
     if client.session is not None:
@@ -248,10 +251,15 @@ def _until(client: Client, planned: float) -> Script:
 
 
 def _wait(client: Client, step: model.Wait) -> Script:
+    if client.session is None:
+        return
     client.awaited_event, client.awaited_events = step.method, step.count
+    client.session.tell_deltas(step.method == DELTA)
     client.await_answer(step.method)
     yield Wait.MOMENT
     client.awaited_event = None
+    if client.session is not None:
+        client.session.tell_deltas(False)
 
 
 def _barrier(client: Client, step: model.Barrier) -> Script:
@@ -284,18 +292,6 @@ def _answer(client: Client, step: model.Answer) -> Script:
 def _ignore_pings(client: Client, _step: model.IgnorePings) -> Script:
     if client.session is not None:
         client.session.answers_pings = False
-    yield from ()
-
-
-def _stop_reading(client: Client, _step: model.StopReading) -> Script:
-    if client.session is not None:
-        client.session.peer.pause(True)
-    yield from ()
-
-
-def _read_again(client: Client, _step: model.ReadAgain) -> Script:
-    if client.session is not None:
-        client.session.peer.pause(False)
     yield from ()
 
 
@@ -343,16 +339,19 @@ _ACTIONS: dict[type, Callable[[Client, Any], Script]] = {
     model.Connect: _connect,
     model.Drop: _drop,
     model.IgnorePings: _ignore_pings,
+    model.HalfHandshake: mischief.half_handshake,
     model.Initialize: _initialize,
     model.Interrupt: _interrupt,
+    model.Malformed: mischief.malformed,
     model.Pause: _pause,
-    model.ReadAgain: _read_again,
+    model.ReadAgain: mischief.read_again,
+    model.ReadSlowly: mischief.read_slowly,
     model.Repeat: _repeat,
     model.Resume: _resume,
     model.Start: _start,
     model.Stay: _stay,
     model.Steer: _steer,
-    model.StopReading: _stop_reading,
+    model.StopReading: mischief.stop_reading,
     model.Turn: _turn,
     model.Unsubscribe: _unsubscribe,
     model.Wait: _wait,

@@ -79,6 +79,7 @@ class Session:
         "_close_frame",
         "_deltas",
         "_driver",
+        "_every_delta",
         "_following",
         "_fragments",
         "_now_ms",
@@ -87,8 +88,9 @@ class Session:
         "_tail",
         "_where",
         "answers_pings",
-        "every_delta",
         "peer",
+        "provoked",
+        "reads_slowly",
         "strict",
         "subscriptions",
         "was_open",
@@ -102,6 +104,10 @@ class Session:
         self.strict = True
         """False once notifications were opted out of."""
         self.answers_pings = True
+        self.reads_slowly = False
+        """What this connection has not received says nothing about the server."""
+        self.provoked: set[str] = set()
+        """Ids of texts that were wrong on purpose: errors with these, or without an id, are in order."""
         self.was_open = False
         """The connection was open, whether or not it still is."""
         self._pending: dict[int, Pending] = {}
@@ -115,8 +121,7 @@ class Session:
         self._following: Subscription | None = None
         # The agent message whose deltas are taken in without a look at each: the last one seen.
         self._deltas: Deltas | None = None
-        self.every_delta = False
-        """The driver wants to be told of deltas too."""
+        self._every_delta = False
         self._now_ms = 0.0
 
     @property
@@ -128,6 +133,11 @@ class Session:
     def outstanding(self) -> int:
         """Requests that are not answered."""
         return len(self._pending)
+
+    def tell_deltas(self, wanted: bool) -> None:
+        """Tell the driver of deltas too, or no longer."""
+        self._every_delta = wanted
+        self._deltas = None
 
     # To the server
 
@@ -190,8 +200,7 @@ class Session:
         """Take note that no event of a thread may come any more."""
         subscription = self.subscriptions.get(thread_id)
         if subscription is not None and subscription.active:
-            subscription.active = False
-            subscription.prompts.clear()
+            subscription.end()
             self._leave(subscription)
 
     def _leave(self, subscription: Subscription) -> None:
@@ -217,7 +226,7 @@ class Session:
         """Forget the subscriptions: the connection is gone, or will be in a moment."""
         for subscription in self.subscriptions.values():
             if subscription.active:
-                subscription.active = False
+                subscription.end()
                 self._leave(subscription)
 
     def on_data(self, data: bytes) -> None:
@@ -257,7 +266,7 @@ class Session:
         """Take the frames from `position` on that are in the thread's log. Returns where they end."""
         log = subscription.log
         number = subscription.seq
-        if number is None or number + 1 >= log.next or self.every_delta:
+        if number is None or number + 1 >= log.next or self._every_delta:
             return position
         after, size = log.match(number + 1, memoryview(data)[position:])
         if size:
@@ -310,16 +319,16 @@ class Session:
         self._where.interval.deliveries += 1
         self._record_latency(message, data, start, stop)
         params = message.get("params") or {}
-        thread_id = params.get("threadId")
+        thread_id = params["thread"]["id"] if method == "thread/started" else params.get("threadId")
         if thread_id is not None:
             subscription = self.subscriptions.get(thread_id)
             if subscription is None or not subscription.active:
                 self._check_foreign(method, message, subscription)
             else:
                 self._on_thread_event(subscription, message, data[frame:stop])
-                if method == DELTA and not (self.every_delta or self._where.latency_from_mark):
+                if method == DELTA and not (self._every_delta or self._where.latency_from_mark):
                     self._deltas = Deltas.recognize(subscription, message, data[start:stop])
-        if method != DELTA or self.every_delta:
+        if method != DELTA or self._every_delta:
             self._driver.on_event(method, message)
 
     def _record_latency(self, message: dict[str, Any], data: bytes, start: int, stop: int) -> None:
@@ -357,19 +366,19 @@ class Session:
             self._on_result(number, orjson.dumps(message))
             return
         error = message.get("error")
+        interval = self._where.interval
         pending = self._pending.pop(number, None) if isinstance(number, int) else None
         if pending is None or not isinstance(error, dict):
-            self._driver.on_event("", message)
-            if number is not None or not isinstance(error, dict):
+            if isinstance(error, dict) and (number is None or number in self.provoked):
+                errors = interval.expected if self.provoked else interval.errors
+                errors[f"for no request: {_kind(error)}"] += 1
+            else:
                 self._breach("response", f"a response that this connection did not ask for: {message}")
             return
-        interval = self._where.interval
         interval.requests += 1
         interval.record(pending.method, int((time.monotonic() - pending.since) * 1_000_000))
-        kind = (
-            f"{pending.method}: {error.get('code')} {_PARTICULARS.sub('…', str(error.get('message')))[:120]}"
-        )
-        (interval.expected if pending.expect_error else interval.errors)[kind] += 1
+        errors = interval.expected if pending.expect_error else interval.errors
+        errors[f"{pending.method}: {_kind(error)}"] += 1
         if pending.awaited:
             self._driver.on_reply({"error": error})
 
@@ -380,7 +389,7 @@ class Session:
         method, params, seq = message["method"], message["params"], message.get("seq")
         prompt = message.get("id")
         if prompt is not None:
-            if not subscription.raise_prompt(prompt, params.get("turnId", "")):
+            if not subscription.raise_prompt(prompt, params.get("turnId", ""), self._now_ms):
                 return
             if seq is not None and subscription.seq is not None and seq <= subscription.seq:
                 # A resume sends the open prompts again, with the numbers they had.
@@ -395,7 +404,7 @@ class Session:
         if method == "turn/completed":
             subscription.complete_turn(params["turn"]["id"])
         elif method == "serverRequest/resolved":
-            self._complain(subscription, subscription.resolve_prompt(params["requestId"]))
+            self._on_resolved(subscription, params["requestId"])
         elif method == "turn/started":
             self.check_prompts(subscription)
 
@@ -410,6 +419,32 @@ class Session:
             )
             log.add(seq, frame, message.get("emittedAtMs", 0), stop=stop)
         self._following = subscription
+
+    def behind(self, last_events: dict[str, int]) -> list[Subscription]:
+        """Return the subscriptions that lack an event which another connection has received."""
+        if self.reads_slowly:
+            return []
+        return [
+            subscription
+            for subscription in self.subscriptions.values()
+            if subscription.active
+            and subscription.seq is not None
+            and subscription.strict
+            and subscription.seq < last_events.get(subscription.thread_id, 0)
+        ]
+
+    def count_missing(self, last_events: dict[str, int]) -> None:
+        """Count what other connections have received, and this one has not, as missing."""
+        for subscription in self.behind(last_events):
+            last = last_events[subscription.thread_id]
+            what = f"received up to event {subscription.seq}, others up to {last}"
+            self._breach("missing", f"thread {subscription.thread_id}: {what}")
+
+    def _on_resolved(self, subscription: Subscription, prompt: int | str) -> None:
+        raised_ms = subscription.raised_ms(prompt)
+        if raised_ms is not None:
+            self._where.interval.record("prompt", int((self._now_ms - raised_ms) * 1000))
+        self._complain(subscription, subscription.resolve_prompt(prompt))
 
     def check_prompts(self, subscription: Subscription) -> None:
         """Count the prompts that should have been resolved by now, and were not."""
@@ -433,3 +468,8 @@ class Session:
 
     def _breach(self, check: str, example: str) -> None:
         self._where.interval.breach(check, f"connection {self._driver.number}: {example}")
+
+
+def _kind(error: dict[str, Any]) -> str:
+    """Return what an error has in common with others of its kind."""
+    return f"{error.get('code')} {_PARTICULARS.sub('…', str(error.get('message')))[:120]}"

@@ -25,12 +25,12 @@ class Subscription:
 
     __slots__ = (
         "_due_prompts",
+        "_prompts",
         "_resolved",
         "active",
         "checksums",
         "last_turn_completed",
         "log",
-        "prompts",
         "seq",
         "strict",
         "thread_id",
@@ -46,8 +46,8 @@ class Subscription:
         self.strict = strict
         """False if the connection opted out of notifications: then numbers may be missing."""
         self.last_turn_completed: str | None = None
-        self.prompts: dict[int | str, str] = {}
-        """Open prompts: id to turn id."""
+        # Open prompts: id to turn id, and to the time at which it was received.
+        self._prompts: dict[int | str, tuple[str, float]] = {}
         # Prompts that are still open though their turn has ended: `resolved` has to come.
         self._due_prompts: set[int | str] = set()
         self._resolved: deque[int | str] = deque(maxlen=64)
@@ -87,16 +87,27 @@ class Subscription:
                 return "gap: the deltas of an item do not make up its completed text"
         return None
 
-    def raise_prompt(self, prompt: int | str, turn_id: str) -> bool:
+    def raise_prompt(self, prompt: int | str, turn_id: str, now_ms: float) -> bool:
         """Take note of a prompt. Returns False if it is known already, as after a second resume."""
-        known = prompt in self.prompts
-        self.prompts[prompt] = turn_id
-        return not known
+        if prompt in self._prompts:
+            return False
+        self._prompts[prompt] = turn_id, now_ms
+        return True
+
+    def raised_ms(self, prompt: int | str) -> float | None:
+        """Return when an open prompt was received, in Unix milliseconds; None if it is not open."""
+        known = self._prompts.get(prompt)
+        return None if known is None else known[1]
+
+    def end(self) -> None:
+        """Take note that the subscription has ended."""
+        self.active = False
+        self._prompts.clear()
 
     def resolve_prompt(self, prompt: int | str) -> str | None:
         """Take note of `serverRequest/resolved`. Returns what is wrong, if something is."""
         self._due_prompts.discard(prompt)
-        if self.prompts.pop(prompt, None) is None and prompt in self._resolved:
+        if self._prompts.pop(prompt, None) is None and prompt in self._resolved:
             return f"prompt {prompt} was resolved twice"
         self._resolved.append(prompt)
         return None
@@ -104,12 +115,12 @@ class Subscription:
     def complete_turn(self, turn_id: str) -> None:
         """Take note of `turn/completed`. Its prompts may be resolved just before or just after it."""
         self.last_turn_completed = turn_id
-        self._due_prompts.update(prompt for prompt, turn in self.prompts.items() if turn == turn_id)
+        self._due_prompts.update(prompt for prompt, (turn, _) in self._prompts.items() if turn == turn_id)
 
     def overdue_prompts(self) -> list[int | str]:
         """Return, once, prompts that can no longer be resolved in time. Ask at a turn's start, or at last."""
-        overdue = [prompt for prompt in self._due_prompts if prompt in self.prompts]
+        overdue = [prompt for prompt in self._due_prompts if prompt in self._prompts]
         for prompt in overdue:
-            del self.prompts[prompt]
+            del self._prompts[prompt]
         self._due_prompts.clear()
         return overdue

@@ -22,6 +22,7 @@ __all__ = ["Worker", "raise_descriptor_limit", "run_worker"]
 
 TICK_S = 0.25
 """How often a worker reports, and looks for answers that are overdue."""
+_LEAVE_S = 0.05
 _HANDSHAKES = 128
 """Handshakes under way at a time, unless the scenario wants a storm."""
 
@@ -127,9 +128,13 @@ class Worker:
                 case messages.Release():
                     self._on_release(message)
                 case messages.Over():
-                    self._on_over()
+                    if not self.over:
+                        self._on_over()
+                case messages.Settle():
+                    self._send(messages.Settled(self._last_events()))
                 case messages.Finish():
-                    self._resume([client for client in self._clients if client.wait is Wait.STAY])
+                    deadline = time.monotonic() + self.scenario.drain
+                    self._leave(message.last_events, deadline)
                 case messages.Stop():
                     self._stopped = True
 
@@ -143,12 +148,46 @@ class Worker:
         self.over = True
         self._waiting.clear()
         self._resume([client for client in self._clients if client.wait is Wait.MOMENT])
+        # The run waits for those who are still busy: it should hear at once that there are none.
+        self._report()
+        self.loop.call_in(_LEAVE_S, self._report_often)
+
+    def _report_often(self) -> None:
+        self._report()
+        self.loop.call_in(_LEAVE_S, self._report_often)
 
     def _resume(self, clients: list[Client]) -> None:
         """Resume clients, unless they have gone on already when their turn comes."""
         for client in clients:
             if not client.finished and client.wait in (Wait.MOMENT, Wait.STAY):
                 client.resume(None)
+
+    def _last_events(self) -> dict[str, int]:
+        """Return the highest number received, by thread."""
+        last: dict[str, int] = {}
+        for client in self._clients:
+            if client.session is not None:
+                for subscription in client.session.subscriptions.values():
+                    if subscription.active and subscription.seq is not None:
+                        thread_id = subscription.thread_id
+                        last[thread_id] = max(subscription.seq, last.get(thread_id, 0))
+        return last
+
+    def _leave(self, last_events: dict[str, int], deadline: float) -> None:
+        """Let those leave who have received what somebody has; look again later for the others."""
+        ready, waiting = [], False
+        for client in self._clients:
+            if client.wait is not Wait.STAY or client.finished:
+                continue
+            if client.session is not None and client.session.behind(last_events):
+                if time.monotonic() < deadline:
+                    waiting = True
+                    continue
+                client.session.count_missing(last_events)
+            ready.append(client)
+        self._resume(ready)
+        if waiting:
+            self.loop.call_in(_LEAVE_S, lambda: self._leave(last_events, deadline))
 
     def _enter(self, phase: Phase) -> None:
         self._report()
