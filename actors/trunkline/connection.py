@@ -71,6 +71,9 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
 
+FLUSH_BYTES = 256 * 1024
+"""Bytes that are handed to a link at once, and answers that may wait until no more requests are read."""
+
 
 class _State(Enum):
     """Where a connection is in its life. It goes one way, and may leave out steps."""
@@ -138,7 +141,13 @@ class Connection(PooledActor):
         self._state = _State.OPENED
         self._close_with = (CloseCode.NORMAL, "")
         self._in_flight = 0
+        # Framed bytes on their way out, in order. They stay here while the link has not drained: thread
+        # events among them are shared with other connections, and so cost nothing but their place.
         self._out: list[bytes] = []
+        # Bytes among them that no thread's window bounds: answers and broadcasts.
+        self._unbounded = 0
+        # Messages that were dealt with and not yet reported to the link: none are while too much waits.
+        self._consumed = 0
         # Bytes ever handed to the link; less what is unsent, these are the bytes it has taken.
         self._handed = 0
         self._is_watching_stall = False
@@ -159,7 +168,7 @@ class Connection(PooledActor):
     def on_batch_end(self) -> None:
         """Send what the batch produced."""
         self._flush()
-        if self._in_flight == 0:
+        if self._in_flight == 0 and not self._out:
             self._finish_if_asked()
 
     def on_failure(
@@ -190,11 +199,11 @@ class Connection(PooledActor):
                 self._on_text(text)
             except MalformedMessage as malformed:
                 self._send(encode_error(malformed.id, malformed.error))
-        self._link.consumed(len(message.texts))
+        self._consumed += len(message.texts)
 
     @handles(LinkDrained)
     def _on_link_drained(self, _message: LinkDrained) -> None:
-        self._give_back()
+        """Go on sending: the end of the batch does."""
 
     @handles(InputEnded)
     def _on_input_ended(self, _message: InputEnded) -> None:
@@ -311,7 +320,7 @@ class Connection(PooledActor):
         if subscription is None:
             return
         for chunk in message.chunks:
-            self._send_chunk(chunk)
+            self._out.append(self._framed(chunk))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
         subscription.taken += message.size
@@ -321,7 +330,7 @@ class Connection(PooledActor):
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         if message.thread_id not in self._subscriptions:
-            self._send_chunk(message.chunk)
+            self._put(self._framed(message.chunk))
 
     @handles(FallingBehind)
     def _on_falling_behind(self, message: FallingBehind) -> None:
@@ -340,11 +349,11 @@ class Connection(PooledActor):
             self._state = _State.CLOSING
             self._close_with = (CloseCode(message.code), message.reason)
 
-    def _send_chunk(self, chunk: Chunk) -> None:
+    def _framed(self, chunk: Chunk) -> bytes:
         if self._unwanted.isdisjoint(chunk.methods):
-            self._out.append(chunk.framed(self._framing))
-            return
-        self._out.extend(self._framing.frame(event.payload) for event in chunk.events if self._wants(event))
+            return chunk.framed(self._framing)
+        frame = self._framing.frame
+        return b"".join([frame(event.payload) for event in chunk.events if self._wants(event)])
 
     def _wants(self, event: Event) -> bool:
         return event.prompt_id is not None or event.method not in self._unwanted
@@ -359,23 +368,47 @@ class Connection(PooledActor):
     # Out
 
     def _send(self, payload: bytes) -> None:
-        self._out.append(self._framing.frame(payload))
+        self._put(self._framing.frame(payload))
+
+    def _put(self, data: bytes) -> None:
+        self._out.append(data)
+        self._unbounded += len(data)
 
     def _flush(self) -> None:
-        if self._out:
-            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._out.clear()
-            self._handed += len(data)
-            self._link.send(data)
-        unsent = self._link.unsent_bytes
+        """Hand the link what it takes at once, and a little more."""
+        link = self._link
+        while self._out and link.unsent_bytes == 0:
+            data = self._take_out()
+            if data:  # not if everything was opted out of
+                self._handed += len(data)
+                link.send(data)
+        unsent = link.unsent_bytes
         if unsent == 0:
             if self._owing:
                 self._give_back()
-        elif unsent > self._limits.max_unsent_bytes:
-            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
         elif not self._is_watching_stall:
             self._is_watching_stall = True
             self._watch_stall(self._handed - unsent, is_warned=False)
+        if self._unbounded > self._limits.max_unsent_bytes:
+            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+        elif self._consumed and self._unbounded <= FLUSH_BYTES:
+            link.consumed(self._consumed)
+            self._consumed = 0
+
+    def _take_out(self) -> bytes:
+        """Take what is to be sent next: all of it, or of much about as much as a socket takes at once."""
+        out = self._out
+        size = count = 0
+        while count < len(out) and size < FLUSH_BYTES:
+            size += len(out[count])
+            count += 1
+        if count == len(out):
+            self._out = []
+            self._unbounded = 0
+        else:
+            self._out = out[count:]
+            self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
+        return out[0] if count == 1 else b"".join(out[:count])
 
     def _watch_stall(self, taken: int, *, is_warned: bool) -> None:
         half_s = self._limits.stall_timeout_s / 2
@@ -401,7 +434,7 @@ class Connection(PooledActor):
             self._send(encode_notification("warning", {"threadId": thread_id, "message": text}, now_ms()))
 
     def _give_back(self) -> None:
-        """Give the threads the bytes back that the operating system has taken."""
+        """Give the threads the bytes back that the operating system has taken: all that was delivered."""
         for thread_id in self._owing:
             subscription = self._subscriptions[thread_id]
             post(subscription.thread, Progress(self._id, subscription.generation, subscription.taken))
