@@ -9,7 +9,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -259,7 +259,16 @@ class Engine:
     def on_turn_ended(self, event: TurnEnded) -> None:
         """The agent has returned or raised."""
         running = self._current(event.turn_id)
-        if running is not None:
+        if running is None:
+            return
+        unread = running.handle.take_unread()
+        if unread and event.status == "completed" and not running.is_interrupted:
+            # It came too late for the agent, or the agent takes none: it is the turn's next input.
+            running.handle = self._new_handle(
+                running.state, list(unread), running.handle.history, running.gate
+            )
+            self._run_agent(running.handle)
+        else:
             self._end_turn(running, event.status, event.message)
 
     def on_interrupt_overdue(self, message: InterruptOverdue) -> None:
@@ -284,8 +293,13 @@ class Engine:
     # Turns
 
     def _new_turn(self, state: TurnState, content: list[JsonObject], history: History) -> _Running:
-        record = self._conversation.record
         gate = Gate(self._inbox_depth, self._context.config.limits.inbox_high_water)
+        return _Running(self._new_handle(state, content, history, gate), gate, state)
+
+    def _new_handle(
+        self, state: TurnState, content: list[JsonObject], history: Sequence[JsonObject], gate: Gate
+    ) -> Turn:
+        record = self._conversation.record
         thread = self._thread
 
         def emit(event: TurnEvent) -> None:  # on the agent's thread
@@ -293,7 +307,7 @@ class Engine:
             if not post(thread, event):
                 raise TurnInterrupted
 
-        handle = Turn(
+        return Turn(
             thread_id=self._id,
             turn_id=state.id,
             input=content,
@@ -302,7 +316,6 @@ class Engine:
             approval_policy=record.approval_policy,
             emit=emit,
         )
-        return _Running(handle, gate, state)
 
     def _run_agent(self, handle: Turn) -> None:
         try:

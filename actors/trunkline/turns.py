@@ -39,16 +39,16 @@ class Gate:
         self._is_held = False
 
     def wait_open(self) -> None:
-        """Wait until the actor keeps up. For the agent's thread."""
+        """Wait until the actor keeps up. For any thread of the agent."""
         while self._is_shut():
             self._opened.clear()
             # The order matters: the actor looks for a waiter after it has taken messages, so either it
             # sees this waiter, or this look sees what it took.
             self._has_waiter = True
             if not self._is_shut():
+                self._opened.set()  # for another one who is about to wait, and whose wake-up was cleared
                 break
             self._opened.wait()
-        self._has_waiter = False
 
     def set_held(self, is_held: bool) -> None:  # its one argument is its name
         """Keep the gate shut, or not, and wake the waiter if it is open. For the actor; never blocks.
@@ -57,6 +57,7 @@ class Gate:
         """
         self._is_held = is_held
         if self._has_waiter and not is_held and self._inbox_depth() * 2 <= self._high_water:
+            self._has_waiter = False
             self._opened.set()
 
     def open_for_good(self) -> None:

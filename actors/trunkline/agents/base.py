@@ -284,6 +284,15 @@ class Turn:
         for callback in tuple(self._interrupt_callbacks):
             callback()
 
+    def take_unread(self) -> tuple[JsonObject, ...]:
+        """Take the input that was sent while the turn ran and that the agent has not taken. Never blocks."""
+        unread: list[JsonObject] = []
+        while True:
+            try:
+                unread.extend(self._steers.get_nowait() or ())
+            except queue.Empty:
+                return tuple(unread)
+
     def steer(self, input: Sequence[JsonObject]) -> None:  # noqa: A002  # the wire's word
         """Hand more input to the running turn. Any thread; never blocks."""
         self._steers.put(tuple(input))

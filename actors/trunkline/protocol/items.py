@@ -6,10 +6,13 @@ import msgspec
 
 from trunkline.types import JsonObject
 
-__all__ = ["KEPT_OUTPUT_CHARS", "ItemKind", "item_kind", "user_message"]
+__all__ = ["KEPT_OUTPUT_CHARS", "KEPT_TEXT_CHARS", "ItemKind", "item_kind", "user_message"]
 
 KEPT_OUTPUT_CHARS = 1024 * 1024
-"""Characters that are kept of what a command writes: the first ones, as the head says what went wrong."""
+"""Characters that are kept of what a command writes, unless its agent says what is to be kept."""
+
+KEPT_TEXT_CHARS = 16 * 1024 * 1024
+"""Characters that are kept of what an agent says in one item; a flood shall not fill the memory."""
 
 
 class ItemKind(msgspec.Struct, frozen=True):
@@ -29,7 +32,7 @@ class ItemKind(msgspec.Struct, frozen=True):
 
 _PLAIN = ItemKind()
 _KINDS = {
-    "agentMessage": ItemKind("item/agentMessage/delta", "text", is_message=True),
+    "agentMessage": ItemKind("item/agentMessage/delta", "text", is_message=True, kept_chars=KEPT_TEXT_CHARS),
     "plan": ItemKind("item/plan/delta", "text"),
     "commandExecution": ItemKind(
         "item/commandExecution/outputDelta", "aggregatedOutput", has_status=True, kept_chars=KEPT_OUTPUT_CHARS
