@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pykka
+import pytest
+
+from houses import House, LocalHouse, Puppets, running_child, running_server
+from wires import PATIENCE_S
+
+Serve = Callable[..., LocalHouse]
+
+
+@pytest.fixture(autouse=True)
+def _no_actor_and_no_thread_of_ours_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before and _is_ours(thread)]
+    for thread in left:
+        thread.join(PATIENCE_S)
+    alive = [thread.name for thread in left if thread.is_alive()]
+    running = pykka.ActorRegistry.get_all()
+    for ref in running:  # so that one test's failure is not the next one's too
+        pykka.ActorRegistry.unregister(ref)
+    assert not alive, f"OS threads are left: {alive}"
+    assert not running, f"actors are left: {[str(ref) for ref in running]}"
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    return thread.name.startswith("trunkline") or "Actor" in thread.name
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers with settings of the test's choice."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(running_server(**settings))
+
+
+@pytest.fixture
+def house(serve: Serve) -> LocalHouse:
+    """A server with the script agent, reached over WebSockets."""
+    return serve()
+
+
+@pytest.fixture
+def puppets() -> Puppets:
+    """Agents that do what the test says."""
+    return Puppets()
+
+
+@pytest.fixture
+def stage(serve: Serve, puppets: Puppets) -> LocalHouse:
+    """A server whose agents are the `puppets`."""
+    return serve(agent=puppets)
+
+
+@pytest.fixture(params=["websocket", "in-process", "stdio"])
+def any_house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """A server with the script agent, over each of the transports in turn."""
+    if request.param == "stdio":
+        with running_child() as child:
+            yield child
+    else:
+        with running_server(transport=request.param) as local:
+            yield local
