@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from trunkline_cli.load.histogram import Histogram
@@ -118,9 +119,14 @@ class Result:
         return sum(interval.opened for interval in self.phases.values())
 
     @property
-    def errors(self) -> int:
-        """Errors in all phases."""
-        return sum(interval.errors.total() for interval in self.phases.values())
+    def errors(self) -> Counter[str]:
+        """Errors in all phases, by kind."""
+        return sum((interval.errors for interval in self.phases.values()), Counter())
+
+    @property
+    def expected(self) -> Counter[str]:
+        """What looks like an error and is what the scenario asked for, in all phases, by kind."""
+        return sum((interval.expected for interval in self.phases.values()), Counter())
 
     @property
     def breaches(self) -> dict[str, Breach]:

@@ -27,7 +27,7 @@ __all__ = ["Driver", "Pending", "Session", "Shared"]
 _RESULT = re.compile(rb'\{"id":(\d+),"result":')
 _MARK = re.compile(rb"@(\d{19})@")
 # What differs from case to case in an error's text, and would make every error a kind of its own.
-_PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{3,}")
+_PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
 
 _IDS_PER_CONNECTION = 1 << 24
 

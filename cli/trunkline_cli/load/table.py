@@ -118,16 +118,11 @@ def _server(server: ServerUse) -> list[str]:
 
 
 def _problems(result: Result) -> list[str]:
-    errors: Counter[str] = Counter()
-    expected: Counter[str] = Counter()
-    for interval in result.phases.values():
-        errors.update(interval.errors)
-        expected.update(interval.expected)
     lines: list[str] = []
-    if errors:
-        lines += ["", "  errors", *_counted(errors)]
-    if expected:
-        lines += ["", "  as the scenario has it", *_counted(expected)]
+    if result.errors:
+        lines += ["", "  errors", *_counted(result.errors)]
+    if result.expected:
+        lines += ["", "  as the scenario has it", *_counted(result.expected)]
     if result.breaches:
         lines += ["", "  broken promises"]
         for check, breach in sorted(result.breaches.items()):

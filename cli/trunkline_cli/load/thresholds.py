@@ -90,7 +90,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 
 _PLAIN: dict[str, Callable[[Result], float | None]] = {
-    "errors": lambda result: result.errors,
+    "errors": lambda result: result.errors.total(),
     "breaches": lambda result: sum(breach.count for breach in result.breaches.values()),
     "connections": lambda result: result.connections,
     "requests": lambda result: result.measured.requests,

@@ -1,0 +1,219 @@
+"""A small app-server that keeps the rules, for tests that have it break one; and how to load it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import Server, ServerConnection, serve
+
+from trunkline_cli.load import messages
+from trunkline_cli.load.model import Scenario
+from trunkline_cli.load.parse import parse_scenario
+from trunkline_cli.load.result import Result
+from trunkline_cli.load.run import Settings, WorkerHandle, run_load
+from trunkline_cli.load.worker import Worker
+
+__all__ = ["FakeServer", "JsonObject", "Peer", "running", "run", "scenario"]
+
+JsonObject = dict[str, Any]
+
+
+class Peer:
+    """One client of the fake."""
+
+    def __init__(self, ws: ServerConnection) -> None:
+        self.ws = ws
+
+    def send(self, message: JsonObject) -> None:
+        try:
+            self.ws.send(json.dumps(message, separators=(",", ":")))
+        except ConnectionClosed:
+            pass  # it has left; its handler ends
+
+    def reply(self, request: JsonObject, result: JsonObject) -> None:
+        self.send({"id": request["id"], "result": result})
+
+
+class FakeServer:
+    """Answers as an app-server does. What a test wants otherwise it overrides, or sets.
+
+    Everything happens under one lock, so that what one client is sent is in the order of events.
+    """
+
+    numbered = True
+    """Events carry `seq`, and the answers to start and resume say where it stands."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.subscribers: dict[str, list[Peer]] = {}
+        self.everybody: list[Peer] = []
+        self.seqs: dict[str, int] = {}
+        self.prompts: dict[int, tuple[str, str]] = {}
+        self.requests: list[JsonObject] = []
+        self.turns = count(1)
+        self.server: Server | None = None
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def url(self) -> str:
+        assert self.server is not None
+        return f"ws://127.0.0.1:{self.server.socket.getsockname()[1]}"
+
+    def handle(self, ws: ServerConnection) -> None:
+        self._threads.append(threading.current_thread())
+        peer = Peer(ws)
+        try:
+            for text in ws:
+                message = json.loads(text)
+                with self.lock:
+                    if "method" in message:
+                        self.requests.append(message)
+                        self.on_request(peer, message)
+                    else:
+                        self.on_answer(peer, message)
+        except ConnectionClosed:
+            pass
+        with self.lock:
+            self.leave(peer)
+
+    def leave(self, peer: Peer) -> None:
+        if peer in self.everybody:
+            self.everybody.remove(peer)
+        for subscribers in self.subscribers.values():
+            if peer in subscribers:
+                subscribers.remove(peer)
+
+    def on_request(self, peer: Peer, request: JsonObject) -> None:
+        method = request["method"].replace("/", "_")
+        handler: Callable[[Peer, JsonObject], None] | None = getattr(self, f"on_{method}", None)
+        if handler is not None:
+            handler(peer, request)
+        else:
+            peer.send({"id": request["id"], "error": {"code": -32601, "message": f"no {request['method']}"}})
+
+    def on_initialize(self, peer: Peer, request: JsonObject) -> None:
+        self.everybody.append(peer)
+        peer.reply(request, {"userAgent": "fake/1"})
+
+    def on_initialized(self, peer: Peer, request: JsonObject) -> None:
+        pass
+
+    def on_thread_start(self, peer: Peer, request: JsonObject) -> None:
+        thread_id = f"thread-{len(self.seqs) + 1}"
+        self.seqs[thread_id] = 0
+        self.subscribers[thread_id] = [peer]
+        peer.reply(request, self.position(thread_id))
+
+    def on_thread_resume(self, peer: Peer, request: JsonObject) -> None:
+        thread_id = request["params"]["threadId"]
+        if peer not in self.subscribers[thread_id]:
+            self.subscribers[thread_id].append(peer)
+        peer.reply(request, self.position(thread_id))
+
+    def position(self, thread_id: str) -> JsonObject:
+        where = {"seq": self.seqs[thread_id]} if self.numbered else {}
+        return {"thread": {"id": thread_id}, **where}
+
+    def on_thread_unsubscribe(self, peer: Peer, request: JsonObject) -> None:
+        subscribers = self.subscribers[request["params"]["threadId"]]
+        if peer in subscribers:
+            subscribers.remove(peer)
+        peer.reply(request, {"status": "unsubscribed"})
+
+    def on_thread_loaded_list(self, peer: Peer, request: JsonObject) -> None:
+        peer.reply(request, {"data": sorted(self.seqs), "nextCursor": None})
+
+    def on_turn_start(self, peer: Peer, request: JsonObject) -> None:
+        """Run a turn to its end; the text is `say N`, `ask`, or anything."""
+        thread_id, turn_id = request["params"]["threadId"], f"turn-{next(self.turns)}"
+        word, _, rest = request["params"]["input"][0]["text"].partition(" ")
+        peer.reply(request, {"turn": {"id": turn_id}})
+        self.publish(thread_id, "turn/started", {"turn": {"id": turn_id}})
+        if word == "ask":
+            prompt = len(self.prompts)
+            self.prompts[prompt] = thread_id, turn_id
+            self.publish(
+                thread_id, "item/commandExecution/requestApproval", {"turnId": turn_id}, prompt=prompt
+            )
+            return
+        self.say(thread_id, turn_id, int(rest.split()[0]) if word == "say" else 1)
+        self.complete(thread_id, turn_id)
+
+    def say(self, thread_id: str, turn_id: str, deltas: int) -> None:
+        item = {"id": f"item-{turn_id}", "type": "agentMessage", "text": ""}
+        self.publish(thread_id, "item/started", {"turnId": turn_id, "item": item})
+        for number in range(deltas):
+            params = {"turnId": turn_id, "itemId": item["id"], "delta": f"{number:04d}"}
+            self.publish(thread_id, "item/agentMessage/delta", params)
+        text = "".join(f"{number:04d}" for number in range(deltas))
+        self.publish(thread_id, "item/completed", {"turnId": turn_id, "item": {**item, "text": text}})
+
+    def complete(self, thread_id: str, turn_id: str) -> None:
+        self.publish(thread_id, "turn/completed", {"turn": {"id": turn_id, "status": "completed"}})
+
+    def on_answer(self, peer: Peer, answer: JsonObject) -> None:
+        thread_id, turn_id = self.prompts.pop(answer["id"], ("", ""))
+        if thread_id:
+            self.publish(thread_id, "serverRequest/resolved", {"requestId": answer["id"]})
+            self.complete(thread_id, turn_id)
+
+    def publish(self, thread_id: str, method: str, params: JsonObject, *, prompt: int | None = None) -> None:
+        message: JsonObject = {} if prompt is None else {"id": prompt}
+        message |= {"method": method, "params": {"threadId": thread_id, **params}}
+        if prompt is None:
+            message["emittedAtMs"] = time.time_ns() // 1_000_000
+        if self.numbered:
+            self.seqs[thread_id] += 1
+            message["seq"] = self.seqs[thread_id]
+        for peer in list(self.subscribers[thread_id]):
+            self.deliver(peer, message)
+
+    def deliver(self, peer: Peer, message: JsonObject) -> None:
+        peer.send(message)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def running(fake: FakeServer) -> Iterator[FakeServer]:
+    """Have the fake listen on a free port."""
+    with serve(fake.handle, "127.0.0.1", 0, compression=None, close_timeout=1) as server:
+        fake.server = server
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()
+            fake.join()
+
+
+def scenario(text: str, **members: str) -> Scenario:
+    """Read a scenario; what is not said about its times is short."""
+    times = {"duration": "200ms", "timeout": "5s", "drain": "1s", **members}
+    head = "".join(f'{name} = "{value}"\n' for name, value in times.items())
+    return parse_scenario(f'name = "test"\n{head}{text}', "test")
+
+
+def _worker_thread(job: messages.Job, control: Any) -> WorkerHandle:
+    def work() -> None:
+        with control:
+            Worker(job, control).run()
+
+    return threading.Thread(target=work, name=f"load-{job.index}")
+
+
+def run(fake: FakeServer, text: str, workers: int = 1, **members: str) -> Result:
+    """Run a scenario against the fake, with workers that are threads: their start takes no time."""
+    with running(fake):
+        return run_load(scenario(text, **members), Settings(fake.url, workers=workers), _worker_thread)
