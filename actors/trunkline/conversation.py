@@ -9,6 +9,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -24,7 +25,7 @@ from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecor
 from trunkline.types import Json, JsonObject, TurnId
 from trunkline.version import VERSION
 
-__all__ = ["Conversation", "History", "Item", "TurnState", "record_json"]
+__all__ = ["Conversation", "History", "Item", "TurnState", "ended_record", "record_json", "turn_json"]
 
 PREVIEW_CHARS = 400
 
@@ -32,11 +33,12 @@ PREVIEW_CHARS = 400
 class Item:
     """An item of a turn: open while `payload` is None."""
 
-    __slots__ = ("_kept", "_members", "_parts", "id", "kind", "payload", "position", "started_at_ms")
+    __slots__ = ("_kept", "_members", "_parts", "id", "kind", "payload", "position", "started_at_ms", "type")
 
     def __init__(self, members: JsonObject, position: int) -> None:
         self.id: str = members["id"]
-        self.kind: ItemKind = item_kind(members["type"])
+        self.type: str = members["type"]
+        self.kind: ItemKind = item_kind(self.type)
         self.position = position
         self.started_at_ms = now_ms()
         self.payload: bytes | None = None
@@ -48,7 +50,7 @@ class Item:
     @classmethod
     def stored(cls, stored: StoredItem, position: int) -> Item:
         """Return a completed item as it was kept."""
-        item = cls({"id": stored.id, "type": ""}, position)
+        item = cls({"type": _type_of(stored.payload), "id": stored.id}, position)
         item.payload = stored.payload
         return item
 
@@ -182,7 +184,7 @@ class Conversation:
         self.record = record
         self.turns = [
             TurnState(
-                _ended(turn.record), [Item.stored(item, place) for place, item in enumerate(turn.items)]
+                ended_record(turn.record), [Item.stored(item, place) for place, item in enumerate(turn.items)]
             )
             for turn in turns
         ]
@@ -232,6 +234,15 @@ class Conversation:
         self.running.items[item.id] = item
         return item
 
+    def drop_turns(self, from_turn_id: TurnId) -> bool:
+        """Drop a turn and all later ones; tell whether there is such a turn. None may be running."""
+        for index, turn in enumerate(self.turns):
+            if turn.id == from_turn_id:
+                del self.turns[index:]
+                self.touch()
+                return True
+        return False
+
     def note_input(self, content: Sequence[JsonObject]) -> None:
         """Take the thread's preview from its first user message."""
         if not self.record.preview:
@@ -252,6 +263,15 @@ class Conversation:
     def turns_json(self) -> list[JsonObject]:
         """Return all turns with all items, open ones included."""
         return [turn.json() for turn in self.turns]
+
+
+_TYPE = re.compile(rb'\{"type":"([^"\\]+)"')
+
+
+def _type_of(payload: bytes) -> str:
+    """Return the type of a completed item without decoding it: its bytes begin with it."""
+    match = _TYPE.match(payload)
+    return match[1].decode() if match else ""
 
 
 def record_json(
@@ -278,7 +298,7 @@ def record_json(
         "projectId": None,
         "forkedFromId": record.forked_from_id,
         "parentThreadId": None,
-        "historyMode": "legacy",
+        "historyMode": "paginated",
         "turns": [] if turns is None else turns,
     }
 
@@ -298,8 +318,8 @@ def turn_json(record: TurnRecord) -> JsonObject:
     }
 
 
-def _ended(record: TurnRecord) -> TurnRecord:
-    """Return a stored turn's record; one that was running when the process died was interrupted by that."""
+def ended_record(record: TurnRecord) -> TurnRecord:
+    """Return the record of a turn that is copied or was stored: one that was running was interrupted."""
     if record.status != "inProgress":
         return record
     return msgspec.structs.replace(record, status="interrupted", completed_at=record.started_at)

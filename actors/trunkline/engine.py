@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from trunkline.actor import post
-from trunkline.agents.base import ApprovalPolicy, Turn
+from trunkline.agents.base import Turn
 from trunkline.agents.events import (
     Answer,
     ItemCompleted,
@@ -31,23 +31,36 @@ from trunkline.conversation import Conversation, History, Item, TurnState, recor
 from trunkline.errors import TurnInterrupted
 from trunkline.feed import Feed
 from trunkline.messages import InterruptOverdue, Ref, Refuse, Request
+from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import user_message
 from trunkline.protocol.params import (
-    ApprovalPolicyParam,
+    ForkParams,
+    ItemsListParams,
     NameSetParams,
     TurnInterruptParams,
+    TurnsListParams,
     TurnStartParams,
     TurnSteerParams,
 )
-from trunkline.store.base import SaveItem, SaveThread, SaveTurn, StoredItem, StoredThread, ThreadRecord
+from trunkline.records import changed_record, fork_copy
+from trunkline.store.base import (
+    DeleteThread,
+    DropTurns,
+    SaveItem,
+    SaveThread,
+    SaveTurn,
+    StoredItem,
+    StoredThread,
+    ThreadRecord,
+)
 from trunkline.turns import AgentSlot, Gate
 from trunkline.types import JsonObject, ThreadId, TurnId
 
-__all__ = ["Engine", "approval_policy"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +90,7 @@ class Engine:
         prompts: the thread's open prompts.
         record: what the thread is.
         stored: what was kept of it; None for a new one.
+        is_new: whether nobody has known it as unloaded.
 
     """
 
@@ -90,6 +104,7 @@ class Engine:
         prompts: Prompts,
         record: ThreadRecord,
         stored: StoredThread | None,
+        is_new: bool,
     ) -> None:
         self._context = context
         self._thread = thread
@@ -101,7 +116,7 @@ class Engine:
         self._agent = AgentSlot(context.agent_factory)
         self._running: _Running | None = None
         # What was published last, to publish it only when it changes.
-        self.status: JsonObject = {"type": "idle" if stored is None else "notLoaded"}
+        self.status: JsonObject = {"type": "idle" if is_new else "notLoaded"}
         """The thread's status, as it was published last."""
 
     @property
@@ -134,6 +149,30 @@ class Engine:
             "instructionSources": [],
         }
 
+    @property
+    def record(self) -> ThreadRecord:
+        """What the thread is."""
+        return self._conversation.record
+
+    def turns_page(self, params: TurnsListParams) -> JsonObject:
+        """Return the answer to `thread/turns/list`."""
+        return list_turns(self._conversation, params)
+
+    def items_page(self, params: ItemsListParams) -> JsonObject:
+        """Return the answer to `thread/items/list`."""
+        return list_items(self._conversation, params)
+
+    def cursors_json(self) -> JsonObject:
+        """Return the cursors from which a client lists turns and items backwards."""
+        return {
+            "turnsBackwardsCursor": newest_turn_cursor(self._conversation),
+            "itemsBackwardsCursor": newest_item_cursor(self._conversation),
+        }
+
+    def fork_copy(self, params: ForkParams) -> StoredThread:
+        """Return what a fork of the thread begins with."""
+        return fork_copy(self._conversation, params)
+
     def publish_status(self) -> None:
         """Tell everybody the status of the thread, if it is another than before."""
         status = self._compute_status()
@@ -156,6 +195,41 @@ class Engine:
         params_out = {"threadId": self._id, "threadName": name}
         self._feed.notify("thread/name/updated", params_out, to_everybody=True)
 
+    def set_archived(self, *, is_archived: bool) -> None:
+        """Move the thread into the archive, or out of it."""
+        self._conversation.update(is_archived=is_archived)
+        self._save(SaveThread(self._conversation.record))
+
+    def delete(self) -> None:
+        """Forget what was kept of the thread."""
+        self._save(DeleteThread(self._id))
+
+    def save_all(self) -> None:
+        """Keep everything: the thread is new, and has a past."""
+        self._save(SaveThread(self._conversation.record))
+        for turn in self._conversation.turns:
+            self._save(SaveTurn(self._id, turn.record))
+            for item in turn.items.values():
+                if item.payload is not None:
+                    self._save(SaveItem(self._id, turn.id, item.position, StoredItem(item.id, item.payload)))
+
+    def revert(self, before_turn_id: TurnId) -> None:
+        """Drop a turn and all later ones. No turn may be running.
+
+        Raises:
+            RpcError: there is no such turn.
+
+        """
+        if not self._conversation.drop_turns(before_turn_id):
+            raise errors.invalid_request(f"turn not found: {before_turn_id}")
+        self._save(DropTurns(self._id, before_turn_id))
+        self._save(SaveThread(self._conversation.record))
+        # The reference loads the thread anew, and its clients see that.
+        for status in ({"type": "notLoaded"}, self._compute_status()):
+            params = {"threadId": self._id, "status": status}
+            self._feed.notify("thread/status/changed", params, to_everybody=True)
+        self.status = self._compute_status()
+
     def start_turn(self, request: Request, params: TurnStartParams) -> None:
         """Answer `turn/start`. It steers while a turn runs: two clients who start at once share one."""
         _check_length(params.input)
@@ -163,7 +237,7 @@ class Engine:
             self._feed.reply(request, {"turn": self._running.state.summary_json()})
             self._steer(self._running, params.input, params.client_user_message_id)
             return
-        self._change_settings(params)
+        self._conversation.record = changed_record(self._conversation.record, params)
         history = self._conversation.history()
         self._conversation.note_input(params.input)
         state = self._conversation.begin_turn(TurnId(uuid7()))
@@ -395,21 +469,6 @@ class Engine:
 
     # What is kept
 
-    def _change_settings(self, params: TurnStartParams) -> None:
-        changes: dict[str, object] = {}
-        if params.cwd is not None:
-            changes["cwd"] = str(Path(self._conversation.record.cwd, params.cwd))
-        if params.model is not None:
-            changes["model"] = params.model
-        if params.approval_policy is not None:
-            changes["approval_policy"] = approval_policy(params.approval_policy)
-        if params.approvals_reviewer is not None:
-            changes["approvals_reviewer"] = params.approvals_reviewer
-        if params.sandbox_policy is not None:
-            changes["sandbox"] = params.sandbox_policy
-        if changes:
-            self._conversation.update(**changes)
-
     def _save_turn(self, state: TurnState) -> None:
         self._save(SaveThread(self._conversation.record))
         self._save(SaveTurn(self._id, state.record))
@@ -417,11 +476,6 @@ class Engine:
     def _save(self, message: object) -> None:
         if not self._conversation.record.is_ephemeral:
             post(self._context.store, message)
-
-
-def approval_policy(given: ApprovalPolicyParam) -> ApprovalPolicy:
-    """Read a policy; a granular one means that the agent asks when it thinks it should."""
-    return "on-request" if isinstance(given, dict) else given
 
 
 def _check_length(content: list[JsonObject]) -> None:

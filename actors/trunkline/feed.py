@@ -18,7 +18,7 @@ from trunkline.actor import post
 from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
 from trunkline.log import Chunk, Event, EventLog
-from trunkline.messages import Broadcast, FellBehind, Message, Ref, Refuse, Reply, Request
+from trunkline.messages import Broadcast, Deliver, FellBehind, Message, Ref, Refuse, Relay, Reply, Request
 from trunkline.protocol.envelope import encode_notification, encode_server_request, now_ms
 from trunkline.types import ConnectionId, Json, ThreadId
 
@@ -165,6 +165,9 @@ class Feed:
     def unsubscribe(self, connection_id: ConnectionId) -> Subscription | None:
         """End a connection's subscription; the listener goes with the last one.
 
+        What it has not been sent is dropped, but for what everybody is told: that it would have got
+        without a subscription.
+
         Returns:
             What it was; None if there was none.
 
@@ -173,9 +176,26 @@ class Feed:
             return None
         self.flush()
         subscription = self.listener.remove(connection_id)
+        if subscription is not None:
+            self._when_visible(
+                self._log.last_seq, partial(self._deliver_rest, subscription, self._log.last_seq)
+            )
         if not len(self.listener):
             self.listener = None
         return subscription
+
+    def close(self, farewell: Callable[[], Message]) -> None:
+        """End every subscription.
+
+        Each connection is sent all that it has not been sent, and then, by the router, the farewell.
+        """
+        self.flush()
+        subscriptions = () if self.listener is None else tuple(self.listener)
+        self.listener = None
+        for subscription in subscriptions:
+            rest = partial(self._deliver_rest, subscription, self._log.last_seq, only_for_everybody=False)
+            self._when_visible(self._log.last_seq, rest)
+            self.tell(self._router, Relay(subscription.connection, farewell()))
 
     def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
         """Take back bytes from a connection whose socket has taken them, and send it what is next."""
@@ -209,6 +229,20 @@ class Feed:
             if event.to_everybody:
                 broadcast = Broadcast(self._thread_id, Chunk([event]))
                 self._when_visible(chunk.last_seq, partial(post, self._router, broadcast))
+
+    def _deliver_rest(
+        self, subscription: Subscription, last_seq: int, *, only_for_everybody: bool = True
+    ) -> None:
+        """Send a subscription that has ended what is behind its cursor, whatever its window."""
+        events = [
+            event
+            for chunk in self._log.chunks_after(max(subscription.sent_seq, self._log.first_seq - 1))
+            for event in chunk.events
+            if event.seq <= last_seq and (event.to_everybody or not only_for_everybody)
+        ]
+        if events:
+            chunk = Chunk(events)
+            post(subscription.connection, Deliver(self._thread_id, (chunk,), chunk.size))
 
     def _when_visible(self, seq: int, do: Callable[[], object]) -> None:
         if seq <= self._visible_seq:

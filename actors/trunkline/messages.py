@@ -16,6 +16,7 @@ from trunkline.errors import RpcError
 from trunkline.log import Chunk
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
+from trunkline.store.base import StoredThread
 from trunkline.transports.base import Closed
 from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId, TurnId
 
@@ -30,6 +31,8 @@ __all__ = [
     "Drain",
     "FallingBehind",
     "FellBehind",
+    "Fork",
+    "Forked",
     "InputEnded",
     "InterruptOverdue",
     "InterruptTurn",
@@ -230,6 +233,13 @@ class ThreadChanged(Message, frozen=True):
     summary: Summary
 
 
+class Fork(Message, frozen=True):
+    """Start a thread with `copy` as its past, and let it answer `request`."""
+
+    request: Request
+    copy: StoredThread
+
+
 class ThreadIdle(Message, frozen=True):
     """A thread has had no subscriber and no activity for the unload delay."""
 
@@ -283,6 +293,12 @@ class CloseConnections(Message, frozen=True):
 
 
 # Accepted by a Thread, besides Request, ConnectionClosed and the events of its turn.
+
+
+class Forked(Message, frozen=True):
+    """Answer the request that made this thread."""
+
+    request: Request
 
 
 class Progress(Message, frozen=True):

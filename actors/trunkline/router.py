@@ -16,7 +16,6 @@ Sends    to connections: Reply, Refuse, Broadcast, Close, what is in a Relay
 from __future__ import annotations
 
 import logging
-import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,6 @@ from typing import Any, ClassVar
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.conversation import Conversation, record_json
-from trunkline.engine import approval_policy
 from trunkline.errors import RpcError
 from trunkline.log import Chunk, Event
 from trunkline.messages import (
@@ -36,6 +34,8 @@ from trunkline.messages import (
     ConnectionInitialized,
     ConnectionOpened,
     Drain,
+    Fork,
+    Forked,
     InterruptTurn,
     InterruptTurns,
     Ref,
@@ -53,11 +53,19 @@ from trunkline.messages import (
     Unload,
     Unsubscribed,
 )
+from trunkline.pages import list_items, list_turns, page_size
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import encode_notification, now_ms
-from trunkline.protocol.ids import is_uuid, parse_uuid, uuid7
+from trunkline.protocol.ids import is_uuid, parse_uuid
 from trunkline.protocol.methods import Answerer
-from trunkline.protocol.params import LoadedListParams, ThreadListParams, ThreadReadParams, ThreadStartParams
+from trunkline.protocol.params import (
+    ForkParams,
+    LoadedListParams,
+    ThreadListParams,
+    ThreadReadParams,
+    ThreadStartParams,
+)
+from trunkline.records import fork_copy, new_record
 from trunkline.store.base import (
     Listed,
     ListThreads,
@@ -67,28 +75,14 @@ from trunkline.store.base import (
     ThreadQuery,
     ThreadRecord,
 )
-from trunkline.thread import Thread
+from trunkline.thread import Origin, Thread
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["Router"]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PAGE = 25
-MAX_PAGE = 100
 NOT_LOADED: JsonObject = {"type": "notLoaded"}
-
-SANDBOXES: dict[str, JsonObject] = {
-    "read-only": {"type": "readOnly", "networkAccess": False},
-    "workspace-write": {
-        "type": "workspaceWrite",
-        "writableRoots": [],
-        "networkAccess": False,
-        "excludeTmpdirEnvVar": False,
-        "excludeSlashTmp": False,
-    },
-    "danger-full-access": {"type": "dangerFullAccess"},
-}
 
 
 class _Peer:
@@ -235,22 +229,20 @@ class Router(PooledActor):
             loaded.peers.discard(request.connection_id)
         if not post(loaded.thread, request):
             raise errors.thread_closing(thread_id)
+        if request.method.name in _ENDS_THREAD:
+            loaded.waiting = []  # until it has stopped, or says that it goes on
 
     def _answer_unloaded(self, request: Request, thread_id: ThreadId) -> None:
         name = request.method.name
         if name == "thread/unsubscribe":
             self._reply(request, {"status": "notLoaded"})
-        elif name in self._takes_stored:
-            waiting = self._loading.get(thread_id)
-            if waiting is not None:
-                waiting.append(request)
-                return
+        elif name not in _TAKES_STORED:
+            raise errors.thread_not_found(thread_id)
+        elif thread_id in self._loading:
+            self._loading[thread_id].append(request)
+        else:
             self._loading[thread_id] = [request]
             post(self._context.store, LoadThread(thread_id, self.actor_ref))
-        else:
-            raise errors.thread_not_found(thread_id)
-
-    _takes_stored = frozenset({"thread/resume", "thread/read", "thread/name/set"})
 
     @handles(Loaded)
     def _on_loaded(self, message: Loaded) -> None:
@@ -264,46 +256,58 @@ class Router(PooledActor):
         if message.error is not None:
             logger.error("x thread %s: cannot be read from the store: %s", message.thread_id, message.error)
             raise errors.internal()
-        stored = message.thread
-        is_read = request.method.name == "thread/read"
-        if stored is None:
-            raise (errors.thread_not_loaded if is_read else errors.no_rollout)(message.thread_id)
         if message.thread_id in self._threads:  # loaded for a request before this one
             self._pass_to_thread(request, message.thread_id)
-        elif is_read:
-            self._reply(request, {"thread": _stored_json(stored, request)})
-        elif request.connection_id in self._peers:
-            loaded = self._load(stored.record, stored)
-            self._forward(request, message.thread_id, loaded)
+            return
+        stored = self._check_stored(request.method.name, message.thread_id, message.thread)
+        answer = _FROM_STORE.get(request.method.name)
+        if answer is not None:
+            self._reply(request, answer(Conversation(stored.record, stored.turns), request.params))
+        elif request.connection_id not in self._peers:
+            return  # it has gone, and nothing has begun
+        elif isinstance(request.params, ForkParams):
+            copy = fork_copy(Conversation(stored.record, stored.turns), request.params)
+            self._on_fork(Fork(request, copy))
+        else:
+            origin = Origin.RESUMED if request.method.subscribes else Origin.ERRAND
+            self._forward(request, message.thread_id, self._load(stored.record, stored, origin))
 
-    def _load(self, record: ThreadRecord, stored: StoredThread | None) -> _Loaded:
-        thread = Thread.start(context=self._context, router=self.actor_ref, record=record, stored=stored)
+    def _check_stored(self, method: str, thread_id: ThreadId, stored: StoredThread | None) -> StoredThread:
+        """Return what is stored of a thread, if the method takes it in its state."""
+        if method == "thread/unarchive":
+            if stored is None or not stored.record.is_archived:
+                raise errors.invalid_request(f"no archived rollout found for thread id {thread_id}")
+        elif stored is None:
+            raise (errors.thread_not_loaded if method in _FROM_STORE else errors.no_rollout)(thread_id)
+        elif stored.record.is_archived and method == "thread/archive":
+            raise errors.no_rollout(thread_id)
+        elif stored.record.is_archived and method in ("thread/resume", "thread/fork"):
+            raise errors.archived(thread_id)
+        return stored
+
+    def _load(self, record: ThreadRecord, stored: StoredThread | None, origin: Origin) -> _Loaded:
+        thread = Thread.start(
+            context=self._context, router=self.actor_ref, record=record, stored=stored, origin=origin
+        )
         loaded = self._threads[record.id] = _Loaded(thread)
         insort(self._loaded_ids, record.id)
         return loaded
 
     def _start_thread(self, request: Request, params: ThreadStartParams) -> None:
-        record = self._new_record(params)
-        self._forward(request, record.id, self._load(record, None))
-
-    def _new_record(self, params: ThreadStartParams) -> ThreadRecord:
         base = self._context.config.cwd or Path.cwd()
-        now = int(time.time())
-        thread_id = ThreadId(uuid7())
-        return ThreadRecord(
-            id=thread_id,
-            session_id=thread_id,
-            cwd=str(base / (params.cwd or "")),
-            created_at=now,
-            updated_at=now,
-            is_ephemeral=bool(params.ephemeral),
-            thread_source=params.thread_source,
-            model=params.model or self._context.agent_name,
-            model_provider=params.model_provider or "local",
-            approval_policy=approval_policy(params.approval_policy or "untrusted"),
-            approvals_reviewer=params.approvals_reviewer or "user",
-            sandbox=SANDBOXES[params.sandbox or "danger-full-access"],
-        )
+        record = new_record(params, base=base, agent_name=self._context.agent_name)
+        self._forward(request, record.id, self._load(record, None, Origin.NEW))
+
+    @handles(Fork)
+    def _on_fork(self, message: Fork) -> None:
+        peer = self._peers.get(message.request.connection_id)
+        if peer is None:
+            return
+        record = message.copy.record
+        loaded = self._load(record, message.copy, Origin.NEW)
+        peer.threads.add(record.id)
+        loaded.peers.add(message.request.connection_id)
+        post(loaded.thread, Forked(message.request))
 
     def _list_loaded(self, request: Request, params: LoadedListParams) -> None:
         ids = self._loaded_ids
@@ -312,7 +316,7 @@ class Router(PooledActor):
             if not is_uuid(params.cursor):
                 raise errors.invalid_request(f"invalid cursor: {params.cursor}")
             start = bisect_right(ids, ThreadId(params.cursor))
-        end = len(ids) if params.limit is None else start + _page_size(params.limit)
+        end = len(ids) if params.limit is None else start + page_size(params.limit, most=len(ids) + 1)
         page = ids[start:end]
         next_cursor = page[-1] if end < len(ids) else None
         self._reply(request, {"data": page, "nextCursor": next_cursor})
@@ -325,7 +329,7 @@ class Router(PooledActor):
             return
         cwds = (params.cwd,) if isinstance(params.cwd, str) else tuple(params.cwd or ())
         query = ThreadQuery(
-            limit=min(DEFAULT_PAGE if params.limit is None else _page_size(params.limit), MAX_PAGE),
+            limit=page_size(params.limit),
             cursor=params.cursor,
             sort_key="created_at" if params.sort_key in (None, "created_at") else "updated_at",
             is_descending=params.sort_direction != "asc",
@@ -475,18 +479,30 @@ def _thread_id(request: Request) -> ThreadId:
         raise errors.invalid_request(f"invalid {what} id: {error}") from None
 
 
-def _stored_json(stored: StoredThread, request: Request) -> JsonObject:
-    turns = None
-    if isinstance(request.params, ThreadReadParams) and request.params.include_turns:
-        turns = Conversation(stored.record, stored.turns).turns_json()
-    return record_json(stored.record, NOT_LOADED, turns)
+def _read_stored(conversation: Conversation, params: ThreadReadParams) -> JsonObject:
+    turns = conversation.turns_json() if params.include_turns else None
+    return {"thread": record_json(conversation.record, NOT_LOADED, turns)}
 
 
-def _page_size(limit: int) -> int:
-    """Return how many a client wants: 0 counts as 1."""
-    if limit < 0:
-        raise errors.invalid_params("`limit`: must not be negative")
-    return max(limit, 1)
+_FROM_STORE: dict[str, Callable[[Conversation, Any], JsonObject]] = {
+    "thread/read": _read_stored,
+    "thread/turns/list": list_turns,
+    "thread/items/list": list_items,
+}
+"""Methods that are answered from what is stored if the thread is not loaded."""
+
+_TAKES_STORED = _FROM_STORE.keys() | {
+    "thread/resume",
+    "thread/fork",
+    "thread/archive",
+    "thread/unarchive",
+    "thread/delete",
+    "thread/name/set",
+}
+"""Methods that take a thread which is not loaded."""
+
+_ENDS_THREAD = frozenset({"thread/archive", "thread/delete"})
+"""Methods after which a thread is not loaded."""
 
 
 def _page_json(data: list[JsonObject], next_cursor: str | None, backwards_cursor: str | None) -> JsonObject:

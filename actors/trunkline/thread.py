@@ -15,6 +15,7 @@ Sends    to connections: Reply, Refuse, Subscribed, Deliver, FellBehind, PromptE
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -27,6 +28,8 @@ from trunkline.feed import Feed
 from trunkline.log import EventLog
 from trunkline.messages import (
     ConnectionClosed,
+    Fork,
+    Forked,
     InterruptOverdue,
     InterruptTurn,
     Message,
@@ -51,20 +54,35 @@ from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.params import (
+    ForkParams,
+    ItemsListParams,
     NameSetParams,
+    RevertParams,
     ThreadReadParams,
     ThreadResumeParams,
     TurnInterruptParams,
+    TurnsListParams,
     TurnStartParams,
     TurnSteerParams,
 )
 from trunkline.store.base import Committed, StoredThread, ThreadRecord
-from trunkline.types import JsonObject, ThreadId
+from trunkline.types import JsonObject, ThreadId, TurnId
 
-__all__ = ["Thread"]
+__all__ = ["Origin", "Thread"]
 
 PACE_S = 2.0
 """Seconds for which an agent is held for subscribers that take nothing at all."""
+
+
+class Origin(Enum):
+    """Why there is an actor for a thread now."""
+
+    NEW = "new"
+    """It has just been started or forked."""
+    RESUMED = "resumed"
+    """It was stored, and somebody wants to use it."""
+    ERRAND = "errand"
+    """It was stored, and one request needs it for a moment: nobody is told that it is loaded."""
 
 
 class _UnloadDue(Message, frozen=True):
@@ -90,12 +108,19 @@ class Thread(PooledActor):
         context: what the server's actors share.
         router: the server's router.
         record: what the thread is.
-        stored: what was kept of it; None for a new one.
+        stored: what was kept of it; None if nothing was.
+        origin: why there is an actor for it now.
 
     """
 
     def __init__(
-        self, *, context: Context, router: Ref, record: ThreadRecord, stored: StoredThread | None = None
+        self,
+        *,
+        context: Context,
+        router: Ref,
+        record: ThreadRecord,
+        stored: StoredThread | None,
+        origin: Origin,
     ) -> None:
         super().__init__(dispatcher=context.dispatcher)
         self._context = context
@@ -113,7 +138,12 @@ class Thread(PooledActor):
             prompts=self._prompts,
             record=record,
             stored=stored,
+            is_new=origin is Origin.NEW,
         )
+        # Loaded for one request that needs nobody to know: it ends with that, unless it is used.
+        self._is_errand = origin is Origin.ERRAND
+        # What waits for the running turn to end.
+        self._when_quiet: list[Callable[[], None]] = []
         # What the router was told last.
         self._summary: Summary | None = None
         # Idle: nobody subscribed, nothing running or open. Each time it begins has a number.
@@ -126,8 +156,9 @@ class Thread(PooledActor):
         self._has_stalled = False
 
     def on_start(self) -> None:
-        """Tell what the thread is like, if it was not loaded before."""
-        self._engine.publish_status()
+        """Tell everybody that the thread is loaded, if they knew it as one that is not."""
+        if not self._is_errand:
+            self._engine.publish_status()
 
     def on_batch_end(self) -> None:
         """Let out what the batch published, and see whether the agent has to wait or the thread is idle."""
@@ -171,10 +202,86 @@ class Thread(PooledActor):
         self._feed.notify("thread/started", params, to_everybody=True)
 
     def _resume(self, request: Request, params: ThreadResumeParams) -> None:
+        self._be_used()
         if params.after_seq is not None and self._feed.holds_after(params.after_seq, params.epoch):
             self._subscribe(request, with_turns=False, after_seq=params.after_seq)
         else:
             self._subscribe(request, with_turns=not params.exclude_turns)
+
+    @handles(Forked)
+    def _on_forked(self, message: Forked) -> None:
+        """Answer as the fork that this thread is."""
+        self._engine.save_all()
+        params = message.request.params
+        with_turns = not (isinstance(params, ForkParams) and params.exclude_turns)
+        self._subscribe(message.request, with_turns=with_turns)
+        started = {"thread": self._thread_json(with_turns=False)}
+        self._feed.notify("thread/started", started, to_everybody=True)
+
+    def _fork(self, request: Request, params: ForkParams) -> None:
+        if self._engine.record.is_ephemeral:
+            raise errors.no_rollout(self._id)
+        post(self._router, Fork(request, self._engine.fork_copy(params)))
+
+    def _revert(self, request: Request, params: RevertParams) -> None:
+        def revert() -> None:
+            self._engine.revert(TurnId(params.before_turn_id))
+            self._subscribe(request, with_turns=False)
+            self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
+
+        self._do_when_quiet(request, revert)
+
+    def _archive(self, request: Request, _params: object) -> None:
+        self._leave(request, "thread/archived", lambda: self._engine.set_archived(is_archived=True))
+
+    def _delete(self, request: Request, _params: object) -> None:
+        self._leave(request, "thread/deleted", self._engine.delete)
+
+    def _unarchive(self, request: Request, _params: object) -> None:
+        if not self._engine.record.is_archived:
+            raise errors.invalid_request(f"thread {self._id} already has an active writer")
+        self._engine.set_archived(is_archived=False)
+        self._feed.reply(request, {"thread": self._thread_json(with_turns=False)})
+        self._feed.notify("thread/unarchived", {"threadId": self._id}, to_everybody=True)
+
+    def _leave(self, request: Request, method: str, keep: Callable[[], None]) -> None:
+        """End the thread's life here, for everybody: its turn, its subscriptions, the actor."""
+
+        def leave() -> None:
+            keep()
+            self._publish_not_loaded()
+            self._feed.reply(request, {})
+            self._feed.notify(method, {"threadId": self._id}, to_everybody=True)
+            self._feed.close(lambda: Unsubscribed(self._id))
+            self._feed.tell(self.actor_ref, _Finish())
+
+        if self._engine.record.is_ephemeral:
+            post(self._router, StillLoaded(self._id))
+            raise errors.no_rollout(self._id)
+        self._do_when_quiet(request, leave)
+
+    def _do_when_quiet(self, request: Request, do: Callable[[], None]) -> None:
+        """Do it once no turn is running; one that is gets interrupted."""
+
+        def guarded() -> None:
+            try:
+                do()
+            except RpcError as error:
+                self._feed.refuse(request, error)
+
+        self._when_quiet.append(guarded)
+        self._engine.interrupt()
+        self._see_quiet()
+
+    def _see_quiet(self) -> None:
+        while self._when_quiet and not self._engine.is_running:
+            self._when_quiet.pop(0)()
+
+    def _list_turns(self, request: Request, params: TurnsListParams) -> None:
+        self._feed.reply(request, self._engine.turns_page(params))
+
+    def _list_items(self, request: Request, params: ItemsListParams) -> None:
+        self._feed.reply(request, self._engine.items_page(params))
 
     def _unsubscribe(self, request: Request, _params: object) -> None:
         subscription = self._feed.unsubscribe(request.connection_id)
@@ -191,6 +298,7 @@ class Thread(PooledActor):
         self._engine.set_name(request, params)
 
     def _start_turn(self, request: Request, params: TurnStartParams) -> None:
+        self._be_used()
         self._engine.start_turn(request, params)
 
     def _steer_turn(self, request: Request, params: TurnSteerParams) -> None:
@@ -202,6 +310,13 @@ class Thread(PooledActor):
     _answers: ClassVar[dict[str, Callable[[Thread, Request, Any], None]]] = {
         "thread/start": _start,
         "thread/resume": _resume,
+        "thread/fork": _fork,
+        "thread/revert": _revert,
+        "thread/archive": _archive,
+        "thread/unarchive": _unarchive,
+        "thread/delete": _delete,
+        "thread/turns/list": _list_turns,
+        "thread/items/list": _list_items,
         "thread/unsubscribe": _unsubscribe,
         "thread/read": _read,
         "thread/name/set": _set_name,
@@ -223,6 +338,7 @@ class Thread(PooledActor):
             result = {
                 "thread": self._thread_json(with_turns=with_turns),
                 **self._engine.settings_json(),
+                **self._engine.cursors_json(),
                 # Not in the reference: the place of this answer in the thread's events, and what follows.
                 "seq": self._feed.last_seq,
                 "epoch": self._feed.epoch,
@@ -277,6 +393,7 @@ class Thread(PooledActor):
     @handles(TurnEnded)
     def _on_turn_ended(self, event: TurnEnded) -> None:
         self._engine.on_turn_ended(event)
+        self._see_quiet()
 
     @handles(InterruptTurn)
     def _on_interrupt_turn(self, _message: InterruptTurn) -> None:
@@ -285,6 +402,7 @@ class Thread(PooledActor):
     @handles(InterruptOverdue)
     def _on_interrupt_overdue(self, message: InterruptOverdue) -> None:
         self._engine.on_interrupt_overdue(message)
+        self._see_quiet()
 
     def _pace(self) -> None:
         """Hold the agent while even the fastest subscriber is half a log behind, if it takes anything."""
@@ -322,8 +440,13 @@ class Thread(PooledActor):
     def _is_unused(self) -> bool:
         return not self._engine.is_running and not self._prompts and self._feed.listener is None
 
+    def _be_used(self) -> None:
+        """Be a loaded thread like any other from now on."""
+        self._is_errand = False
+        self._engine.publish_status()
+
     def _watch_idle(self) -> None:
-        delay_s = self._context.config.unload_after_s
+        delay_s = 0.0 if self._is_errand else self._context.config.unload_after_s
         if self._is_unused and not self._is_idle and delay_s is not None:
             self._idle_generation += 1
             self._context.timers.tell_later(delay_s, self.actor_ref, _UnloadDue(self._idle_generation))
@@ -340,10 +463,15 @@ class Thread(PooledActor):
         if not self._is_unused:
             post(self._router, StillLoaded(self._id))
             return
-        params = {"threadId": self._id, "status": {"type": "notLoaded"}}
-        self._feed.notify("thread/status/changed", params, to_everybody=True)
-        self._feed.notify("thread/closed", {"threadId": self._id}, to_everybody=True)
+        if not self._is_errand:
+            self._publish_not_loaded()
+            self._feed.notify("thread/closed", {"threadId": self._id}, to_everybody=True)
         self._feed.tell(self.actor_ref, _Finish())
+
+    def _publish_not_loaded(self) -> None:
+        if not self._is_errand:
+            params = {"threadId": self._id, "status": {"type": "notLoaded"}}
+            self._feed.notify("thread/status/changed", params, to_everybody=True)
 
     @handles(_Finish)
     def _on_finish(self, _message: _Finish) -> None:

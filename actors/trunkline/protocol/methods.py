@@ -13,16 +13,20 @@ import msgspec
 from trunkline.protocol import errors
 from trunkline.protocol.params import (
     EmptyParams,
+    ForkParams,
     InitializeParams,
+    ItemsListParams,
     LoadedListParams,
     NameSetParams,
     Params,
+    RevertParams,
     ThreadIdParams,
     ThreadListParams,
     ThreadReadParams,
     ThreadResumeParams,
     ThreadStartParams,
     TurnInterruptParams,
+    TurnsListParams,
     TurnStartParams,
     TurnSteerParams,
     convert_params,
@@ -72,6 +76,7 @@ _START_FIELDS = (
     "mockExperimentalField",
 )
 _RESUME_FIELDS = ("history", "path", "initialTurnsPage", "permissions", "runtimeWorkspaceRoots")
+_FORK_FIELDS = ("beforeTurnId", "path", "permissions", "runtimeWorkspaceRoots", "attachToSource")
 _LIST_FIELDS = ("parentThreadId", "ancestorThreadId", "attachedToThreadId", "projectId")
 _TURN_FIELDS = (
     "collaborationMode",
@@ -102,6 +107,19 @@ _ROWS = (
         starts_work=True,
         experimental_fields=_RESUME_FIELDS,
     ),
+    Method(
+        "thread/fork",
+        ForkParams,
+        Answerer.THREAD,
+        starts_work=True,
+        experimental_fields=_FORK_FIELDS,
+    ),
+    Method("thread/revert", RevertParams, Answerer.THREAD, subscribes=True, starts_work=True),
+    Method("thread/archive", ThreadIdParams, Answerer.THREAD),
+    Method("thread/unarchive", ThreadIdParams, Answerer.THREAD),
+    Method("thread/delete", ThreadIdParams, Answerer.THREAD),
+    Method("thread/turns/list", TurnsListParams, Answerer.THREAD),
+    Method("thread/items/list", ItemsListParams, Answerer.THREAD),
     Method("thread/unsubscribe", ThreadIdParams, Answerer.THREAD),
     Method("thread/loaded/list", LoadedListParams, Answerer.ROUTER),
     Method("thread/list", ThreadListParams, Answerer.ROUTER, experimental_fields=_LIST_FIELDS),

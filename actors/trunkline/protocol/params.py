@@ -20,10 +20,13 @@ __all__ = [
     "Capabilities",
     "ClientInfo",
     "EmptyParams",
+    "ForkParams",
     "InitializeParams",
+    "ItemsListParams",
     "LoadedListParams",
     "NameSetParams",
     "Params",
+    "RevertParams",
     "ThreadIdParams",
     "ThreadListParams",
     "ThreadReadParams",
@@ -32,6 +35,7 @@ __all__ = [
     "TurnInterruptParams",
     "TurnStartParams",
     "TurnSteerParams",
+    "TurnsListParams",
     "convert_params",
 ]
 
@@ -125,6 +129,50 @@ class LoadedListParams(Params, frozen=True):
 
     limit: int | None = None
     cursor: str | None = None
+
+
+class ForkParams(Params, frozen=True):
+    """`thread/fork`."""
+
+    thread_id: str
+    last_turn_id: str | None = None
+    """The last turn that is copied; None copies all."""
+    ephemeral: bool | None = None
+    exclude_turns: bool | None = None
+    cwd: str | None = None
+    model: str | None = None
+    approval_policy: ApprovalPolicyParam | None = None
+    approvals_reviewer: Literal["user", "auto_review", "guardian_subagent"] | None = None
+    sandbox: SandboxMode | None = None
+    thread_source: str | None = None
+
+
+class RevertParams(Params, frozen=True):
+    """`thread/revert`."""
+
+    thread_id: str
+    before_turn_id: str
+    """This turn and all later ones are dropped."""
+
+
+class TurnsListParams(Params, frozen=True):
+    """`thread/turns/list`."""
+
+    thread_id: str
+    limit: int | None = None
+    cursor: str | None = None
+    sort_direction: Literal["asc", "desc"] | None = None
+    items_view: Literal["notLoaded", "summary", "full"] | None = None
+
+
+class ItemsListParams(Params, frozen=True):
+    """`thread/items/list`."""
+
+    thread_id: str
+    turn_id: str | None = None
+    limit: int | None = None
+    cursor: str | None = None
+    sort_direction: Literal["asc", "desc"] | None = None
 
 
 class ThreadListParams(Params, frozen=True):

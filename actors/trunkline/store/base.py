@@ -16,6 +16,8 @@ from trunkline.types import JsonObject, ThreadId, TurnId
 __all__ = [
     "Commit",
     "Committed",
+    "DeleteThread",
+    "DropTurns",
     "ListThreads",
     "Listed",
     "LoadThread",
@@ -132,6 +134,19 @@ class SaveItem(msgspec.Struct, frozen=True):
     item: StoredItem
 
 
+class DropTurns(msgspec.Struct, frozen=True):
+    """Forget a turn of a thread and all later ones."""
+
+    thread_id: ThreadId
+    from_turn_id: TurnId
+
+
+class DeleteThread(msgspec.Struct, frozen=True):
+    """Forget a thread."""
+
+    thread_id: ThreadId
+
+
 class Commit(msgspec.Struct, frozen=True):
     """Say when everything told so far is kept."""
 
@@ -157,7 +172,9 @@ class ListThreads(msgspec.Struct, frozen=True):
     token: int
 
 
-StoreMessage: TypeAlias = SaveThread | SaveTurn | SaveItem | Commit | LoadThread | ListThreads
+StoreMessage: TypeAlias = (
+    SaveThread | SaveTurn | SaveItem | DropTurns | DeleteThread | Commit | LoadThread | ListThreads
+)
 """All that a store takes."""
 
 

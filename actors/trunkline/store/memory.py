@@ -14,6 +14,8 @@ from trunkline.actor import Dispatcher, PooledActor, handles, post
 from trunkline.store.base import (
     Commit,
     Committed,
+    DeleteThread,
+    DropTurns,
     Listed,
     ListThreads,
     Loaded,
@@ -82,6 +84,17 @@ class MemoryStore(PooledActor):
     def _on_save_item(self, message: SaveItem) -> None:
         turn = self._threads[message.thread_id].turns[message.turn_id]
         insort(turn.items, (message.position, message.item), key=lambda each: each[0])
+
+    @handles(DropTurns)
+    def _on_drop_turns(self, message: DropTurns) -> None:
+        turns = self._threads[message.thread_id].turns
+        ids = list(turns)
+        for turn_id in ids[ids.index(message.from_turn_id) :] if message.from_turn_id in turns else ():
+            del turns[turn_id]
+
+    @handles(DeleteThread)
+    def _on_delete_thread(self, message: DeleteThread) -> None:
+        self._threads.pop(message.thread_id, None)
 
     @handles(Commit)
     def _on_commit(self, message: Commit) -> None:

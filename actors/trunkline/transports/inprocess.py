@@ -138,7 +138,7 @@ class InProcessLink:
                     self._on_message = _ignore
                     self._on_closed(item)
                 else:
-                    for line in item.splitlines():
+                    for line in item.removesuffix(b"\n").split(b"\n"):
                         self._on_message(line)
             except Exception:
                 logger.exception("x a callback of an in-process client failed")

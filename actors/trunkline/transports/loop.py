@@ -76,7 +76,7 @@ class IoLoop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._selector = selectors.DefaultSelector()
         self._watched: dict[socket.socket, tuple[Watcher, int]] = {}
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_ids = itertools.count()
         self._stopping = False
@@ -108,14 +108,15 @@ class IoLoop:
 
         """
         if self._thread.ident is None:
-            self._stopping = True
-            self._close()
+            if not self._stopping:
+                self._stopping = True
+                self._close()
             return True
         self.call_soon(self._begin_stop)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def call_soon(self, callback: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Have the loop's thread call `callback(*args)`, in the order handed over. Any thread; never blocks.
 
         After the loop has ended nothing is called.
@@ -185,7 +186,7 @@ class IoLoop:
             _, _, timer = heapq.heappop(self._timers)
             self._guarded(timer.fire)
 
-    def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, callback: Callable[..., object], *args: Any) -> None:
         """Call; whatever goes wrong is our bug, and ends at most what was called, not the loop."""
         try:
             callback(*args)
