@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from typing import NamedTuple, Self
@@ -131,6 +132,11 @@ class RawClient:
         while more := self.sock.recv(65_536):
             self._unread += more
         return self._read(len(self._unread))
+
+    def wait_for_cut(self) -> None:
+        """Read until the connection ends, whichever way."""
+        with contextlib.suppress(ConnectionResetError):  # it does if something of ours was unread
+            self.read_to_eof()
 
     def reset(self) -> None:
         """End the connection with a reset."""
