@@ -1,0 +1,79 @@
+"""Codex's Python SDK at the pipes of `trunkline serve`, as somebody would use it who has only the SDK.
+
+Whatever imports this module is skipped where the package `openai-codex` is not installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+import trunkline
+import trunkline_cli
+
+pytest.importorskip("openai_codex", reason="needs the package openai-codex: pip install '.[interop]'")
+
+from openai_codex import Codex, CodexConfig, InvalidRequestError, Thread
+from openai_codex.client import CodexClient
+from openai_codex.generated.v2_all import AgentMessageDeltaNotification
+from openai_codex.models import UnknownNotification
+
+__all__ = [
+    "AgentMessageDeltaNotification",
+    "ApprovalHandler",
+    "Codex",
+    "CodexClient",
+    "InvalidRequestError",
+    "Thread",
+    "UnknownNotification",
+    "closing_pipes",
+    "sdk_client",
+    "sdk_config",
+    "start_thread",
+]
+
+ApprovalHandler: TypeAlias = Callable[[str, dict[str, Any] | None], dict[str, Any]]
+"""Is called with the method and the params of a prompt, and returns the result."""
+
+_ROOTS = [str(Path(package.__path__[0]).parent) for package in (trunkline, trunkline_cli)]
+
+
+def sdk_config(*arguments: str) -> CodexConfig:
+    """Return what the SDK needs to start `trunkline serve` in the place of `codex app-server`."""
+    command = (sys.executable, "-m", "trunkline_cli", "serve", "--listen", "stdio://", *arguments)
+    return CodexConfig(launch_args_override=command, env={"PYTHONPATH": os.pathsep.join(_ROOTS)})
+
+
+@contextlib.contextmanager
+def closing_pipes(client: CodexClient) -> Iterator[None]:
+    """Close the pipes to the server at the end, and see that it ended well: the SDK does neither."""
+    process = client._proc
+    assert process is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        yield
+        client.close()
+    # The SDK ends its server in two ways at once: the end of input, and a SIGTERM that may find the
+    # server gone but for its interpreter.
+    assert process.returncode in (0, -signal.SIGTERM), f"the server ended with {process.returncode}"
+
+
+@contextlib.contextmanager
+def sdk_client(*arguments: str, approve: ApprovalHandler | None = None) -> Iterator[CodexClient]:
+    """Run a server, with these arguments, and the SDK's client that has done the handshake with it."""
+    with CodexClient(sdk_config(*arguments), approve) as client, closing_pipes(client):
+        client.initialize()
+        yield client
+
+
+def start_thread(client: CodexClient, **params: object) -> Thread:
+    """Start a thread with these params of `thread/start`."""
+    return Thread(client, client.thread_start(params).thread.id)  # type: ignore[arg-type]  # its JSON is a closed type
