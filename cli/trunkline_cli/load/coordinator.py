@@ -36,7 +36,7 @@ class Coordinator:
     ) -> None:
         self._scenario = scenario
         self._broadcast = broadcast
-        self._began = now
+        self._began = self._last_tick = now
         # How many connections there are that pass each barrier.
         self._members: Counter[str] = Counter()
         for group in scenario.groups:
@@ -109,12 +109,23 @@ class Coordinator:
         self._busy[worker] = 0
 
     @property
+    def connections(self) -> int:
+        """Connections that the scenario has in all."""
+        return self._scenario.connections
+
+    @property
+    def share_done(self) -> float:
+        """How much of the measured time has passed, from 0 to 1, as of the last tick."""
+        return min(1.0, (self._last_tick - self.phase_began) / max(self._scenario.duration, 1e-9))
+
+    @property
     def due(self) -> float:
         """When `tick` has to be called even if nothing happens before."""
         return self.phase_began + self._scenario.duration if self.phase == "measured" else float("inf")
 
     def tick(self, now: float) -> None:
         """Do what is due. Call it a few times a second."""
+        self._last_tick = now
         scenario = self._scenario
         if self.phase == "measured" and now - self.phase_began >= scenario.duration:
             self.end(now)

@@ -65,7 +65,7 @@ class Deltas:
             return None
         return cls(subscription, params["itemId"], prefix, numbered="seq" in message)
 
-    def take(self, data: bytes, position: int, interval: Interval, now_ms: float) -> int:
+    def take(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
         """Take the deltas that begin at `position`, up to the first frame that is anything else.
 
         Returns:
@@ -76,15 +76,15 @@ class Deltas:
             return position
         begin = position
         if self._numbered:
-            position, count = self._take_numbered(data, position, interval, now_ms)
+            position, count = self._take_numbered(data, position, interval, name, now_ms)
         else:
-            position, count = self._take_plain(data, position, interval, now_ms)
+            position, count = self._take_plain(data, position, interval, name, now_ms)
         if position > begin:
             interval.deliveries += count
         return position
 
     def _take_numbered(
-        self, data: bytes, position: int, interval: Interval, now_ms: float
+        self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
     ) -> tuple[int, int]:
         subscription = self._subscription
         seq = subscription.seq
@@ -115,7 +115,7 @@ class Deltas:
             ms = data[tail - _MS_DIGITS : tail]
             if ms != shared_ms:
                 if run:
-                    interval.record("delivery", int((now_ms - emitted_ms) * 1000), run)
+                    interval.record(name, int((now_ms - emitted_ms) * 1000), run)
                 shared_ms, run, emitted_ms = ms, 0, int(ms)
             run += 1
             seq += 1
@@ -123,11 +123,13 @@ class Deltas:
                 log.add(seq, data[position:stop], emitted_ms, stop=False)
             position = stop
         if run:
-            interval.record("delivery", int((now_ms - emitted_ms) * 1000), run)
+            interval.record(name, int((now_ms - emitted_ms) * 1000), run)
         subscription.seq = seq
         return position, seq - first
 
-    def _take_plain(self, data: bytes, position: int, interval: Interval, now_ms: float) -> tuple[int, int]:
+    def _take_plain(
+        self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
+    ) -> tuple[int, int]:
         """Take deltas without a number. Their order is checked by the text they add up to."""
         checksums, item_id = self._subscription.checksums, self._item_id
         checksum = checksums.get(item_id)
@@ -152,7 +154,7 @@ class Deltas:
             ms = data[tail - _MS_DIGITS : tail]
             if ms != shared_ms:
                 if run:
-                    interval.record("delivery", int((now_ms - emitted_ms) * 1000), run)
+                    interval.record(name, int((now_ms - emitted_ms) * 1000), run)
                 shared_ms, run, emitted_ms = ms, 0, int(ms)
             run += 1
             if checksum is not None:
@@ -160,7 +162,7 @@ class Deltas:
             count += 1
             position = stop
         if run:
-            interval.record("delivery", int((now_ms - emitted_ms) * 1000), run)
+            interval.record(name, int((now_ms - emitted_ms) * 1000), run)
         if checksum is not None:
             checksums[item_id] = checksum
         return position, count

@@ -78,7 +78,7 @@ def _wait_for_close(client: Client, kind: str) -> Script:
 def stop_reading(client: Client, _step: model.StopReading) -> Script:
     """Read nothing from now on."""
     if client.session is not None:
-        client.session.reads_slowly = True
+        client.session.read_slowly(True)
         client.session.peer.pause(True)
     yield from ()
 
@@ -87,7 +87,7 @@ def read_slowly(client: Client, step: model.ReadSlowly) -> Script:
     """Read a slice of so many bytes every now and then from now on."""
     session = client.session
     if session is not None:
-        session.reads_slowly = True
+        session.read_slowly(True)
         session.peer.pause(True)
         limit = max(1, int(step.bytes_per_second * _SLICE_S))
         loop = client.where.loop
@@ -104,7 +104,7 @@ def read_slowly(client: Client, step: model.ReadSlowly) -> Script:
 def read_again(client: Client, _step: model.ReadAgain) -> Script:
     """Read as usual from now on."""
     if client.session is not None:
-        client.session.reads_slowly = False
+        client.session.read_slowly(False)
         client.session.peer.pause(False)
     yield from ()
 

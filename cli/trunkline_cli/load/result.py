@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 
 from trunkline_cli.load.histogram import Histogram
 from trunkline_cli.load.model import Scenario, Threshold
-from trunkline_cli.load.stats import Breach, Interval, Phase
+from trunkline_cli.load.stats import SLOW_DELIVERY, Breach, Interval, Phase
 
 __all__ = ["NOT_REQUESTS", "Point", "Result", "ServerUse", "Verdict"]
 
-NOT_REQUESTS = frozenset({"connect", "delivery", "prompt", "turn"})
+SATURATED = 0.95
+"""A worker that uses so much of a core may be what limits the rates."""
+LATE_SHARE = 0.01
+"""So many rounds of an open loop may begin late before it counts."""
+
+NOT_REQUESTS = frozenset({"connect", "delivery", SLOW_DELIVERY, "prompt", "turn"})
 """Latencies that are not a request's."""
 
 
@@ -147,6 +152,13 @@ class Result:
             and not self.left_over
             and not self.missing
         )
+
+    @property
+    def load_side_kept_up(self) -> bool:
+        """Whether the figures are the server's, and not those of a load side that was too slow itself."""
+        measured = self.measured
+        busy = measured.cpu_s / self.window_s / self.workers
+        return busy < SATURATED and measured.late_sends <= measured.planned_sends * LATE_SHARE
 
     def latencies(self) -> dict[str, tuple[Histogram, Phase]]:
         """Return latencies by name: those of the measured time, of others only what it has none of."""

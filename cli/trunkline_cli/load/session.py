@@ -18,6 +18,7 @@ import orjson
 from trunkline_cli.load import wire
 from trunkline_cli.load.deltas import Deltas
 from trunkline_cli.load.peer import Peer, Surroundings
+from trunkline_cli.load.stats import SLOW_DELIVERY
 from trunkline_cli.load.subscription import DELTA, Subscription, is_for_subscribers
 from trunkline_cli.load.threadlog import ThreadLog
 
@@ -82,15 +83,16 @@ class Session:
         "_every_delta",
         "_following",
         "_fragments",
+        "_latency_name",
         "_now_ms",
         "_number_requests",
         "_pending",
+        "_reads_slowly",
         "_tail",
         "_where",
         "answers_pings",
         "peer",
         "provoked",
-        "reads_slowly",
         "strict",
         "subscriptions",
         "was_open",
@@ -104,8 +106,8 @@ class Session:
         self.strict = True
         """False once notifications were opted out of."""
         self.answers_pings = True
-        self.reads_slowly = False
-        """What this connection has not received says nothing about the server."""
+        self._reads_slowly = False
+        self._latency_name = "delivery"
         self.provoked: set[str] = set()
         """Ids of texts that were wrong on purpose: errors with these, or without an id, are in order."""
         self.was_open = False
@@ -133,6 +135,20 @@ class Session:
     def outstanding(self) -> int:
         """Requests that are not answered."""
         return len(self._pending)
+
+    def read_slowly(self, slowly: bool) -> None:
+        """Take note that this client is slow on purpose, or no longer.
+
+        What it has not received yet, and when it receives it, says nothing about the server then.
+        """
+        self._reads_slowly = slowly
+        if slowly:
+            self._latency_name = SLOW_DELIVERY  # to the end: what it reads later was sent long before
+
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether this client is slow on purpose."""
+        return self._reads_slowly
 
     def tell_deltas(self, wanted: bool) -> None:
         """Tell the driver of deltas too, or no longer."""
@@ -240,7 +256,9 @@ class Session:
             if self._following is not None:
                 position = self._follow(self._following, data, position)
             if self._deltas is not None:
-                position = self._deltas.take(data, position, self._where.interval, self._now_ms)
+                position = self._deltas.take(
+                    data, position, self._where.interval, self._latency_name, self._now_ms
+                )
             if end - position < 2:
                 break
             length = data[position + 1]
@@ -274,7 +292,7 @@ class Session:
             interval = self._where.interval
             interval.deliveries += after - number - 1
             if not self._where.latency_from_mark:
-                log.record(interval, number + 1, after, self._now_ms)
+                log.record(interval, self._latency_name, number + 1, after, self._now_ms)
         return position + size
 
     def _on_other_frame(self, first: int, payload: bytes) -> None:
@@ -336,11 +354,11 @@ class Session:
         if where.latency_from_mark:
             mark = _MARK.search(data, start, stop)
             if mark is not None and message["method"] == DELTA:
-                where.interval.record("delivery", int(self._now_ms * 1000 - int(mark[1]) / 1000))
+                where.interval.record(self._latency_name, int(self._now_ms * 1000 - int(mark[1]) / 1000))
             return
         emitted = message.get("emittedAtMs")
         if emitted is not None:
-            where.interval.record("delivery", int((self._now_ms - emitted) * 1000))
+            where.interval.record(self._latency_name, int((self._now_ms - emitted) * 1000))
 
     def _on_result(self, number: int, text: bytes) -> None:
         pending = self._pending.pop(number, None)
@@ -422,7 +440,7 @@ class Session:
 
     def behind(self, last_events: dict[str, int]) -> list[Subscription]:
         """Return the subscriptions that lack an event which another connection has received."""
-        if self.reads_slowly:
+        if self._reads_slowly:
             return []
         return [
             subscription

@@ -8,7 +8,10 @@ from typing import Literal, TypeAlias
 
 from trunkline_cli.load.histogram import Histogram
 
-__all__ = ["Breach", "Interval", "Phase"]
+__all__ = ["SLOW_DELIVERY", "Breach", "Interval", "Phase"]
+
+SLOW_DELIVERY = "delivery (slow readers)"
+"""The latency of deliveries to clients that are slow on purpose, apart from that of all others."""
 
 Phase: TypeAlias = Literal["setup", "measured", "closing"]
 """Before the `begin` step, from there to the end of the duration, and after it."""

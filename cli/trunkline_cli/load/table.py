@@ -60,6 +60,10 @@ def _summary(result: Result) -> list[str]:
         f"{size(measured.bytes_in / window)}/s in",
         f"  {'load side':<13} {measured.cpu_s / window / result.workers:.0%} of a core per worker",
     ]
+    if not result.load_side_kept_up:
+        lines.append(
+            f"  {'':<13} the load side itself could not keep up: these are not the server's figures alone"
+        )
     if measured.planned_sends:
         lines.append(
             f"  {'open loop':<13} {count(measured.planned_sends)} rounds planned, "

@@ -77,13 +77,13 @@ class ThreadLog:
             high = self._first_difference(begin, low, high, data)
         return (self.first + high, self._ends[high - 1] - begin) if high > low else (number, 0)
 
-    def record(self, interval: Interval, number: int, after: int, now_ms: float) -> None:
-        """Record the delivery, at `now_ms`, of the frames from `number` up to, not including, `after`."""
+    def record(self, interval: Interval, name: str, number: int, after: int, now_ms: float) -> None:
+        """Record, as `name`, that the frames from `number` to the one before `after` came at `now_ms`."""
         runs, last = self._run_first, len(self._run_first) - 1
         run = bisect_right(runs, number) - 1
         while number < after:
             end = after if run == last else min(after, runs[run + 1])
-            interval.record("delivery", int((now_ms - self._run_ms[run]) * 1000), end - number)
+            interval.record(name, int((now_ms - self._run_ms[run]) * 1000), end - number)
             number = end
             run += 1
 
