@@ -66,7 +66,7 @@ def split_rows(line: str, columns: int) -> list[str]:
 
 
 class _Kind(Enum):
-    """What a piece of text is that waits to be shown."""
+    """What waits for the next drawing."""
 
     OUTPUT = auto()
     """Part of a stream; a line may go on in the next piece."""
@@ -74,6 +74,8 @@ class _Kind(Enum):
     """No text: the next piece begins a line."""
     NOTE = auto()
     """Whole lines of ours."""
+    CHANGE = auto()
+    """No text: a change to the prompt, at its place among the text."""
 
 
 class TerminalConsole:
@@ -87,8 +89,9 @@ class TerminalConsole:
         # The loop of the application while it runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._was_started = threading.Event()
-        # What is to be shown, in order. Any thread appends, the main thread takes.
-        self._pending: deque[tuple[_Kind, str]] = deque()
+        self._is_closed = False
+        # What is to be shown or changed, in order. Any thread appends, the main thread takes.
+        self._pending: deque[tuple[_Kind, str, Callable[[], None] | None]] = deque()
         self._pending_chars = 0
         self._is_draw_due = False
         self._drawn = threading.Event()
@@ -111,15 +114,15 @@ class TerminalConsole:
         while self._pending_chars > MAX_PENDING_CHARS and self._loop is not None:
             self._drawn.clear()
             self._drawn.wait(FRAME_S)
-        self._show(_Kind.OUTPUT, text)
+        self._add(_Kind.OUTPUT, text)
 
     def break_line(self) -> None:
         """See to it that what is written next begins a line."""
-        self._show(_Kind.BREAK, "")
+        self._add(_Kind.BREAK)
 
     def note(self, text: str) -> None:
         """Show a line about the session."""
-        self._show(_Kind.NOTE, text)
+        self._add(_Kind.NOTE, text)
 
     def prompt(self, text: str) -> None:
         """Set what stands before the line that is typed."""
@@ -127,7 +130,7 @@ class TerminalConsole:
         def change() -> None:
             self._prompt = text
 
-        self._change(change)
+        self._add(_Kind.CHANGE, change=change)
 
     def ask(self, question: str, key: object, *, secret: bool = False) -> None:
         """Put a question in the place of the prompt, and the answer in the place of what is being typed."""
@@ -138,7 +141,7 @@ class TerminalConsole:
             self._question, self._key, self._is_secret = question, key, secret
             self._buffer.reset()
 
-        self._change(change)
+        self._add(_Kind.CHANGE, change=change)
 
     def stop_asking(self) -> None:
         """Bring back the prompt, and what was being typed."""
@@ -148,7 +151,7 @@ class TerminalConsole:
                 self._key, self._is_secret = None, False
                 self._buffer.reset(self._draft)
 
-        self._change(change)
+        self._add(_Kind.CHANGE, change=change)
 
     def want_line(self) -> None:
         """Nothing: the user types when they like."""
@@ -156,7 +159,7 @@ class TerminalConsole:
     def stop(self) -> None:
         """Have `run` return."""
         self._was_started.wait()
-        self._change(self._exit)
+        self._on_main_thread(self._exit)
 
     # On the main thread
 
@@ -169,6 +172,7 @@ class TerminalConsole:
             put(InputEnded())
         finally:
             self._loop = None
+            self._is_closed = True
             self._was_started.set()
             self._show_rest()
 
@@ -190,33 +194,25 @@ class TerminalConsole:
         lines = visible_lines(buffer.text)
         if self._key is not None:
             # The editor must find nothing to put into its history: answers are no lines to repeat.
-            self._show(_Kind.NOTE, self._question + ("" if self._is_secret else " ".join(lines)))
+            self._add(_Kind.NOTE, self._question + ("" if self._is_secret else " ".join(lines)))
             text = buffer.text
             buffer.reset()
             self._tell(Line(text, self._key))
         elif buffer.text.strip():
-            self._show(_Kind.NOTE, "\n".join(self._palette.user(f"> {line}") for line in lines))
+            self._add(_Kind.NOTE, "\n".join(self._palette.user(f"> {line}") for line in lines))
             self._tell(Line(buffer.text))
         return False
 
     # Drawing
 
-    def _change(self, change: Callable[[], None]) -> None:
-        """Make a change to what is drawn."""
-
-        def make() -> None:
-            change()
-            self._app.invalidate()
-
-        if not self._on_main_thread(make):
-            change()
-
-    def _show(self, kind: _Kind, text: str) -> None:
-        self._pending.append((kind, text))
+    def _add(self, kind: _Kind, text: str = "", change: Callable[[], None] | None = None) -> None:
+        self._pending.append((kind, text, change))
         self._pending_chars += len(text)
         # Whoever draws takes the mark away before the text, so a piece that finds it set is still seen.
         if not self._is_draw_due:
             self._is_draw_due = self._on_main_thread(self._draw_soon)
+        if self._is_closed:
+            self._show_rest()
 
     def _on_main_thread(self, call: Callable[[], None]) -> bool:
         """Have the application's loop make a call. Returns False if it does not run."""
@@ -250,6 +246,7 @@ class TerminalConsole:
         rest = self._absorb()
         if self._open_line:
             rest.append(self._open_line)
+            self._open_line = ""
         sys.stdout.write("".join(f"{line}\n" for line in rest))
         sys.stdout.flush()
 
@@ -259,7 +256,10 @@ class TerminalConsole:
         output: list[str] = []
         self._pending_chars = 0
         while self._pending:
-            kind, text = self._pending.popleft()
+            kind, text, change = self._pending.popleft()
+            if change is not None:
+                change()
+                continue
             if kind is _Kind.OUTPUT:
                 output.append(text)
                 continue

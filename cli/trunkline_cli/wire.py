@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -13,11 +14,9 @@ from collections.abc import Callable
 
 from websockets.exceptions import (
     ConnectionClosed,
-    InvalidHandshake,
     InvalidMessage,
-    InvalidProxy,
     InvalidStatus,
-    InvalidURI,
+    WebSocketException,
 )
 from websockets.sync.client import ClientConnection, connect
 
@@ -43,6 +42,12 @@ CLOSE_TIMEOUT_S = 2.0
 """How long a server may take to answer our close frame. A user who leaves does not want to wait for it."""
 
 
+# What goes wrong is raised, and said in one line; the library's own log would say it again, at length.
+_silent = logging.getLogger(f"{__name__}.websockets")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+
+
 class WebSocketWire:
     """A `Wire` over a WebSocket connection."""
 
@@ -59,9 +64,11 @@ class WebSocketWire:
                     compression=None,
                     max_size=MAX_MESSAGE_BYTES,
                     close_timeout=CLOSE_TIMEOUT_S,
+                    logger=_silent,
                 )
             )
-        except (OSError, InvalidHandshake, InvalidProxy) as error:
+        # AssertionError: what `websockets` makes of a server that speaks, and hangs up, before it is asked.
+        except (OSError, WebSocketException, AssertionError) as error:
             raise _connect_error(url, error) from error
 
     def send(self, text: str) -> None:
@@ -123,9 +130,9 @@ def _connect_error(url: str, error: Exception) -> ClientError:
     match error:
         case InvalidStatus():
             return _status_error(url, error)
-        case InvalidMessage():
+        case InvalidMessage() | ConnectionClosed() | AssertionError():
             return NotAServer(url, "it does not speak HTTP")
-        case InvalidHandshake() | InvalidURI():
+        case WebSocketException():
             return NotAServer(url, _one_line(str(error)))
         case TimeoutError() if error.errno is None:
             return ConnectFailed(url, "timed out")

@@ -52,6 +52,11 @@ class Server:
 
     def __init__(self, *args: str) -> None:
         self._args = args
+        self._logs = "--log-level" in args
+        self.log = ""
+        """What was written to standard error after the announcement; known after the `with` block."""
+        self.expected = 0
+        """How it is to end; a test that ends it in another way says so."""
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
@@ -72,11 +77,13 @@ class Server:
     ) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=PATIENCE_S)
+        _, self.log = self.process.communicate(timeout=PATIENCE_S)
         if exc is None:
-            assert (self.process.returncode, errors) == (0, "")
+            assert self.process.returncode == self.expected
+            assert self._logs or self.log == ""
 
     def kill(self) -> None:
-        """End it without a word. The `with` block must not expect it to end well afterwards."""
+        """End it without a word."""
+        self.expected = -signal.SIGKILL
         self.process.kill()
         self.process.wait(PATIENCE_S)

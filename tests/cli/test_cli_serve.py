@@ -1,0 +1,163 @@
+"""`trunkline serve` as a real child process."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import signal
+import subprocess
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import orjson
+import pytest
+
+from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
+from trunkline_cli.client import Client, Disconnected, Incoming, RpcFailure, ServerGone
+from trunkline_cli.wire import open_client
+
+
+def ignore(_: Incoming) -> None:
+    """Take a message and do nothing."""
+
+
+def status_of(url: str) -> int:
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def start_turn(client: Client, text: str) -> str:
+    """Start a thread and a turn on it. Returns the thread's id."""
+    thread_id = client.request("thread/start")["thread"]["id"]
+    client.request("turn/start", {"threadId": thread_id, "input": [{"type": "text", "text": text}]})
+    return str(thread_id)
+
+
+def is_draining(client: Client, thread_id: str) -> bool:
+    try:
+        client.request("thread/resume", {"threadId": thread_id})
+    except RpcFailure as failure:
+        return "draining" in failure.message
+    return False
+
+
+def test_it_says_where_it_is_to_be_reached(server: Server) -> None:
+    names, urls = zip(*(line.strip().split(": ", 1) for line in server.announcement), strict=True)
+    assert names == ("listening on", "readyz", "healthz")
+    assert urls[0].startswith("ws://127.0.0.1:")
+    http_url = urls[0].replace("ws:", "http:")
+    assert urls[1:] == (f"{http_url}/readyz", f"{http_url}/healthz")
+    assert [status_of(url) for url in urls[1:]] == [200, 200]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+    with Server("--agent", "script") as server:
+        messages: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+        with open_client(server.url, messages.put, opt_out=("thread/started",)) as client:
+            client.request("thread/start")
+            server.process.send_signal(number)
+            last = messages.get(timeout=PATIENCE_S)
+            while not isinstance(last, Disconnected):
+                last = messages.get(timeout=PATIENCE_S)
+            assert "closed with 1001" in str(last.error)
+            assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with Server("--agent", "script") as server, open_client(server.url, ignore) as client:
+        thread_id = start_turn(client, "sleep 1000")
+        server.process.send_signal(signal.SIGTERM)
+        while not is_draining(client, thread_id):
+            pass  # the first signal has not been taken yet
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+        server.expected = -signal.SIGTERM
+
+
+def test_logs_are_json_on_request() -> None:
+    with Server("--log-level", "info", "--log-format", "json") as server:
+        open_client(server.url, ignore).close()
+    records = [orjson.loads(line) for line in server.log.splitlines()]
+    assert any("open" in record["message"] for record in records)
+    assert {"time", "level", "logger", "message"} <= set(records[0])
+
+
+class LineWire:
+    """A `Wire` over the standard streams of a child: one JSON text a line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._stdin: IO[str] = process.stdin
+        self._stdout: IO[str] = process.stdout
+
+    def send(self, text: str) -> None:
+        self._stdin.write(f"{text}\n")
+        self._stdin.flush()
+
+    def receive(self) -> str:
+        line = self._stdout.readline()
+        if not line:
+            raise ServerGone("end of input")
+        return line
+
+    def close(self) -> None:
+        self._stdin.close()
+        self._process.wait(PATIENCE_S)
+
+
+@contextmanager
+def stdio_server(*args: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        command("serve", "--log-level", "error", *args),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def test_stdio_is_the_default_and_ends_with_its_client() -> None:
+    messages: list[Incoming] = []
+    with stdio_server("--agent", "script") as process:
+        with Client(LineWire(process), messages.append) as client:
+            client.initialize("test", "1")
+            start_turn(client, "text hello")
+        assert process.returncode == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_stdio_interrupts_what_is_running_when_its_client_goes() -> None:
+    with stdio_server("--agent", "script") as process:
+        with Client(LineWire(process), ignore) as client:
+            client.initialize("test", "1")
+            start_turn(client, "sleep 1000")
+        assert process.returncode == 0
+
+
+def test_stdio_and_a_socket_can_be_served_together() -> None:
+    with stdio_server("--agent", "script", "--listen", "stdio://", "--listen", "ws://127.0.0.1:0") as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().removeprefix("listening on: ").strip()
+        with Client(LineWire(process), ignore) as client:
+            client.initialize("test", "1")
+            thread_id = client.request("thread/start")["thread"]["id"]
+            with open_client(url, ignore) as other:
+                assert other.request("thread/loaded/list")["data"] == [thread_id]
+        assert process.returncode == 0
