@@ -35,6 +35,8 @@ class Limits:
     """Events that a thread keeps for subscribers that are behind."""
     log_bytes: int = 16 * MIB
     """Bytes of events that a thread keeps for the same."""
+    snapshot_bytes: int = 8 * MIB
+    """Bytes of items in the answer to a resume or read; the newest ones, and where the older ones are."""
     inbox_high_water: int = 2_048
     """Events of a turn that may wait for its thread before its agent waits."""
 

@@ -303,8 +303,13 @@ class Connection(PooledActor):
 
     @handles(Unsubscribed)
     def _on_unsubscribed(self, message: Unsubscribed) -> None:
-        self._subscriptions.pop(message.thread_id, None)
-        self._owing.discard(message.thread_id)
+        subscription = self._subscriptions.get(message.thread_id)
+        is_newer = message.generation is not None and (
+            subscription is not None and subscription.generation > message.generation
+        )
+        if not is_newer:
+            self._subscriptions.pop(message.thread_id, None)
+            self._owing.discard(message.thread_id)
         if message.reply is not None:
             self._on_reply(message.reply)
 

@@ -260,10 +260,6 @@ class Conversation:
             ]
         )
 
-    def turns_json(self) -> list[JsonObject]:
-        """Return all turns with all items, open ones included."""
-        return [turn.json() for turn in self.turns]
-
 
 _TYPE = re.compile(rb'\{"type":"([^"\\]+)"')
 

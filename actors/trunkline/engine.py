@@ -31,7 +31,7 @@ from trunkline.conversation import Conversation, History, Item, TurnState, recor
 from trunkline.errors import TurnInterrupted
 from trunkline.feed import Feed
 from trunkline.messages import InterruptOverdue, Ref, Refuse, Request
-from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor
+from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
@@ -129,10 +129,13 @@ class Engine:
         """Where the agent of the running turn waits; None once it need not wait any more."""
         return None if self._running is None or self._running.is_interrupted else self._running.gate
 
-    def thread_json(self, *, with_turns: bool) -> JsonObject:
-        """Return the thread as the wire has it, open items of a running turn included."""
-        turns = self._conversation.turns_json() if with_turns else None
+    def thread_json(self, turns: list[JsonObject] | None = None) -> JsonObject:
+        """Return the thread as the wire has it."""
         return record_json(self._conversation.record, self.status, turns)
+
+    def snapshot(self) -> tuple[list[JsonObject], JsonObject]:
+        """Return the turns for an answer, and the members that say what was left out: see `pages`."""
+        return snapshot(self._conversation, self._context.config.limits.snapshot_bytes)
 
     def settings_json(self) -> JsonObject:
         """Return what the answers to thread/start and thread/resume say besides the thread."""

@@ -59,7 +59,8 @@ class Feed:
         self._visible_seq = log.last_seq
         # What waits for the events before it to become visible: their last number, and what to do then.
         self._held: deque[tuple[int, Callable[[], object]]] = deque()
-        self._generation = 0
+        self.generation = 0
+        """The number of the newest subscription."""
         self.epoch = epoch
         """Names the count of the thread's events."""
         self.listener: Listener | None = None
@@ -149,11 +150,11 @@ class Feed:
         self.flush()
         if self.listener is None:
             self.listener = Listener(self._thread_id, self._log)
-        self._generation += 1
+        self.generation += 1
         sent_seq = self._log.last_seq if after_seq is None else after_seq
-        subscription = Subscription(connection_id, connection, self._generation, sent_seq)
+        subscription = Subscription(connection_id, connection, self.generation, sent_seq)
         self.listener.add(subscription)
-        message = welcome(self._generation)
+        message = welcome(self.generation)
 
         def begin() -> None:
             post(connection, message)

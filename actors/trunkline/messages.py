@@ -127,11 +127,13 @@ class Unsubscribed(Message, frozen=True):
     """The connection is no subscriber any more.
 
     Comes through the router, behind every `Broadcast` that the thread sent while it was one, so that
-    none of those is taken for news.
+    none of those is taken for news. A `Subscribed` that the thread sent later may have come before it.
     """
 
     thread_id: ThreadId
     reply: Reply | None = None
+    generation: int | None = None
+    """The newest subscription of the thread that this may end; None ends whichever there is."""
 
 
 class PromptEnded(Message, frozen=True):

@@ -29,6 +29,7 @@ __all__ = [
     "newest_item_cursor",
     "newest_turn_cursor",
     "page_size",
+    "snapshot",
     "turns_page",
 ]
 
@@ -95,6 +96,31 @@ def cut_page(keys: Sequence[str], limit: int, cursor: str | None, *, is_descendi
     return Page(indices, next_cursor, f"={keys[indices[0]]}")
 
 
+def snapshot(conversation: Conversation, max_bytes: int) -> tuple[list[JsonObject], JsonObject]:
+    """Return the turns as an answer may carry them: the newest items up to `max_bytes`, oldest first.
+
+    Items that are open are always in it, so that it and later deltas are the whole.
+
+    Returns:
+        The turns; and the members that say from where what was left out is to be listed, descending;
+        they are null if nothing was. The oldest turn may lack its first items.
+
+    """
+    turns: list[JsonObject] = []
+    room = max_bytes
+    for turn in reversed(conversation.turns):
+        items, room, left_out = _newest_items(turn, room)
+        if left_out is None:
+            turns.append(turn.json())
+            continue
+        if items:
+            data = [item.json() for item in items]
+            turns.append({**turn_json(turn.record), "items": data, "itemsView": "summary"})
+        cursors = {"olderTurnsCursor": f"={turn.id}", "olderItemsCursor": f"={_item_key(turn, left_out)}"}
+        return turns[::-1], cursors
+    return turns[::-1], {"olderTurnsCursor": None, "olderItemsCursor": None}
+
+
 def list_turns(conversation: Conversation, params: TurnsListParams) -> JsonObject:
     """Return the answer to `thread/turns/list`: newest first unless the client says."""
     return turns_page(
@@ -158,6 +184,23 @@ def newest_item_cursor(conversation: Conversation) -> str | None:
         if turn.items:
             return f"={_item_key(turn, next(reversed(turn.items.values())))}"
     return None
+
+
+def _newest_items(turn: TurnState, room: int) -> tuple[list[Item], int, Item | None]:
+    """Return the newest items of a turn for which there is room and all that are open, oldest first.
+
+    Besides, the room that is left, and the newest item that was left out.
+    """
+    items: list[Item] = []
+    left_out: Item | None = None
+    for item in reversed(turn.items.values()):
+        if item.payload is not None:
+            room -= len(item.payload)
+            if room < 0 or left_out is not None:
+                left_out = left_out or item
+                continue
+        items.append(item)
+    return items[::-1], max(room, 0), left_out
 
 
 def _read_cursor(cursor: str | None) -> tuple[str, str]:

@@ -53,7 +53,7 @@ from trunkline.messages import (
     Unload,
     Unsubscribed,
 )
-from trunkline.pages import list_items, list_turns, page_size
+from trunkline.pages import page_size
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import encode_notification, now_ms
 from trunkline.protocol.ids import is_uuid, parse_uuid
@@ -62,7 +62,6 @@ from trunkline.protocol.params import (
     ForkParams,
     LoadedListParams,
     ThreadListParams,
-    ThreadReadParams,
     ThreadStartParams,
 )
 from trunkline.records import fork_copy, new_record
@@ -75,14 +74,13 @@ from trunkline.store.base import (
     ThreadQuery,
     ThreadRecord,
 )
+from trunkline.stored import ENDS_THREAD, NOT_LOADED, TAKES_STORED, answer_from_store, check_stored
 from trunkline.thread import Origin, Thread
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["Router"]
 
 logger = logging.getLogger(__name__)
-
-NOT_LOADED: JsonObject = {"type": "notLoaded"}
 
 
 class _Peer:
@@ -229,14 +227,14 @@ class Router(PooledActor):
             loaded.peers.discard(request.connection_id)
         if not post(loaded.thread, request):
             raise errors.thread_closing(thread_id)
-        if request.method.name in _ENDS_THREAD:
+        if request.method.name in ENDS_THREAD:
             loaded.waiting = []  # until it has stopped, or says that it goes on
 
     def _answer_unloaded(self, request: Request, thread_id: ThreadId) -> None:
         name = request.method.name
         if name == "thread/unsubscribe":
             self._reply(request, {"status": "notLoaded"})
-        elif name not in _TAKES_STORED:
+        elif name not in TAKES_STORED:
             raise errors.thread_not_found(thread_id)
         elif thread_id in self._loading:
             self._loading[thread_id].append(request)
@@ -259,10 +257,10 @@ class Router(PooledActor):
         if message.thread_id in self._threads:  # loaded for a request before this one
             self._pass_to_thread(request, message.thread_id)
             return
-        stored = self._check_stored(request.method.name, message.thread_id, message.thread)
-        answer = _FROM_STORE.get(request.method.name)
+        stored = check_stored(request.method.name, message.thread_id, message.thread)
+        answer = answer_from_store(stored, request.params, self._context.config.limits.snapshot_bytes)
         if answer is not None:
-            self._reply(request, answer(Conversation(stored.record, stored.turns), request.params))
+            self._reply(request, answer)
         elif request.connection_id not in self._peers:
             return  # it has gone, and nothing has begun
         elif isinstance(request.params, ForkParams):
@@ -271,19 +269,6 @@ class Router(PooledActor):
         else:
             origin = Origin.RESUMED if request.method.subscribes else Origin.ERRAND
             self._forward(request, message.thread_id, self._load(stored.record, stored, origin))
-
-    def _check_stored(self, method: str, thread_id: ThreadId, stored: StoredThread | None) -> StoredThread:
-        """Return what is stored of a thread, if the method takes it in its state."""
-        if method == "thread/unarchive":
-            if stored is None or not stored.record.is_archived:
-                raise errors.invalid_request(f"no archived rollout found for thread id {thread_id}")
-        elif stored is None:
-            raise (errors.thread_not_loaded if method in _FROM_STORE else errors.no_rollout)(thread_id)
-        elif stored.record.is_archived and method == "thread/archive":
-            raise errors.no_rollout(thread_id)
-        elif stored.record.is_archived and method in ("thread/resume", "thread/fork"):
-            raise errors.archived(thread_id)
-        return stored
 
     def _load(self, record: ThreadRecord, stored: StoredThread | None, origin: Origin) -> _Loaded:
         thread = Thread.start(
@@ -477,32 +462,6 @@ def _thread_id(request: Request) -> ThreadId:
     except ValueError as error:
         what = "session" if request.method.name == "thread/resume" else "thread"
         raise errors.invalid_request(f"invalid {what} id: {error}") from None
-
-
-def _read_stored(conversation: Conversation, params: ThreadReadParams) -> JsonObject:
-    turns = conversation.turns_json() if params.include_turns else None
-    return {"thread": record_json(conversation.record, NOT_LOADED, turns)}
-
-
-_FROM_STORE: dict[str, Callable[[Conversation, Any], JsonObject]] = {
-    "thread/read": _read_stored,
-    "thread/turns/list": list_turns,
-    "thread/items/list": list_items,
-}
-"""Methods that are answered from what is stored if the thread is not loaded."""
-
-_TAKES_STORED = _FROM_STORE.keys() | {
-    "thread/resume",
-    "thread/fork",
-    "thread/archive",
-    "thread/unarchive",
-    "thread/delete",
-    "thread/name/set",
-}
-"""Methods that take a thread which is not loaded."""
-
-_ENDS_THREAD = frozenset({"thread/archive", "thread/delete"})
-"""Methods after which a thread is not loaded."""
 
 
 def _page_json(data: list[JsonObject], next_cursor: str | None, backwards_cursor: str | None) -> JsonObject:

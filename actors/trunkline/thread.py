@@ -198,7 +198,7 @@ class Thread(PooledActor):
 
     def _start(self, request: Request, _params: object) -> None:
         self._subscribe(request, with_turns=False)
-        params = {"thread": self._thread_json(with_turns=False)}
+        params = {"thread": self._thread_json()}
         self._feed.notify("thread/started", params, to_everybody=True)
 
     def _resume(self, request: Request, params: ThreadResumeParams) -> None:
@@ -215,7 +215,7 @@ class Thread(PooledActor):
         params = message.request.params
         with_turns = not (isinstance(params, ForkParams) and params.exclude_turns)
         self._subscribe(message.request, with_turns=with_turns)
-        started = {"thread": self._thread_json(with_turns=False)}
+        started = {"thread": self._thread_json()}
         self._feed.notify("thread/started", started, to_everybody=True)
 
     def _fork(self, request: Request, params: ForkParams) -> None:
@@ -241,7 +241,7 @@ class Thread(PooledActor):
         if not self._engine.record.is_archived:
             raise errors.invalid_request(f"thread {self._id} already has an active writer")
         self._engine.set_archived(is_archived=False)
-        self._feed.reply(request, {"thread": self._thread_json(with_turns=False)})
+        self._feed.reply(request, {"thread": self._thread_json()})
         self._feed.notify("thread/unarchived", {"threadId": self._id}, to_everybody=True)
 
     def _leave(self, request: Request, method: str, keep: Callable[[], None]) -> None:
@@ -289,10 +289,11 @@ class Thread(PooledActor):
             self._prompts.subscriber_left(request.connection_id, subscription.connection)
         status = "notSubscribed" if subscription is None else "unsubscribed"
         reply = Reply(request.id, {"status": status})
-        self._feed.tell(self._router, Relay(request.reply_to, Unsubscribed(self._id, reply)))
+        unsubscribed = Unsubscribed(self._id, reply, self._feed.generation)
+        self._feed.tell(self._router, Relay(request.reply_to, unsubscribed))
 
     def _read(self, request: Request, params: ThreadReadParams) -> None:
-        self._feed.reply(request, {"thread": self._thread_json(with_turns=bool(params.include_turns))})
+        self._feed.reply(request, self._snapshot_json(with_turns=bool(params.include_turns)))
 
     def _set_name(self, request: Request, params: NameSetParams) -> None:
         self._engine.set_name(request, params)
@@ -336,7 +337,7 @@ class Thread(PooledActor):
 
         def welcome(generation: int) -> Subscribed:
             result = {
-                "thread": self._thread_json(with_turns=with_turns),
+                **self._snapshot_json(with_turns=with_turns),
                 **self._engine.settings_json(),
                 **self._engine.cursors_json(),
                 # Not in the reference: the place of this answer in the thread's events, and what follows.
@@ -349,8 +350,14 @@ class Thread(PooledActor):
 
         self._feed.subscribe(request.connection_id, request.reply_to, welcome, after_seq)
 
-    def _thread_json(self, *, with_turns: bool) -> JsonObject:
-        thread = self._engine.thread_json(with_turns=with_turns)
+    def _snapshot_json(self, *, with_turns: bool) -> JsonObject:
+        if not with_turns:
+            return {"thread": self._thread_json()}
+        turns, left_out = self._engine.snapshot()
+        return {"thread": self._thread_json(turns), **left_out}
+
+    def _thread_json(self, turns: list[JsonObject] | None = None) -> JsonObject:
+        thread = self._engine.thread_json(turns)
         # Not in the reference: how many connections are subscribed.
         return {**thread, "subscriberCount": self._feed.subscriber_count}
 
