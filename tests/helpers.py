@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from trunkline.transports.base import Closed
 from wires import PATIENCE_S, Wire, WireClosed
 
-__all__ = ["PATIENCE_S", "UNKNOWN_ID", "Client", "Message", "methods", "shorten", "text_input"]
+__all__ = ["PATIENCE_S", "UNKNOWN_ID", "Client", "Message", "methods", "shorten", "text_input", "thread_of"]
 
 Message: TypeAlias = dict[str, Any]
 """A message as it came over the wire."""
@@ -32,6 +32,13 @@ def shorten(message: object, limit: int = 300) -> str:
     """Return a message as one line that can be read."""
     text = json.dumps(message, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: limit - 20]} … {text[-20:]}"
+
+
+def thread_of(message: Message) -> str | None:
+    """Return the thread that a notification or prompt is about."""
+    params = message.get("params", {})
+    thread_id: str | None = params["thread"]["id"] if "thread" in params else params.get("threadId")
+    return thread_id
 
 
 class Client:
@@ -220,11 +227,7 @@ class Client:
 
     def events_of(self, thread_id: str) -> list[Message]:
         """Return everything that ever arrived and is numbered in a thread: events and prompts."""
-        return [
-            message
-            for message in self.arrived
-            if "seq" in message and message["params"]["threadId"] == thread_id
-        ]
+        return [message for message in self.arrived if "seq" in message and thread_of(message) == thread_id]
 
     def methods(self) -> list[str]:
         """Return the methods of all that ever arrived unasked."""
