@@ -25,6 +25,8 @@ class Context:
     timers: Timers
     store: pykka.ActorRef[Any]
     """Told the messages of `store.base`."""
+    store_is_durable: bool
+    """Whether what it has committed outlives the process: then events wait for that."""
     agent_factory: AgentFactory
     agent_name: str
     """What threads report as their model unless a client names one."""

@@ -115,6 +115,7 @@ class Engine:
         self._conversation = Conversation(record, () if stored is None else stored.turns)
         self._agent = AgentSlot(context.agent_factory)
         self._running: _Running | None = None
+        self._is_kept = not record.is_ephemeral
         # What was published last, to publish it only when it changes.
         self.status: JsonObject = {"type": "idle" if is_new else "notLoaded"}
         """The thread's status, as it was published last."""
@@ -198,6 +199,12 @@ class Engine:
         params_out = {"threadId": self._id, "threadName": name}
         self._feed.notify("thread/name/updated", params_out, to_everybody=True)
 
+    def keep_seq_bound(self, seq: int) -> None:
+        """Keep that events of the thread may have numbers up to `seq`."""
+        self._conversation.update(seq_bound=seq)
+        if self._conversation.is_materialized:
+            self._save(SaveThread(self._conversation.record))
+
     def set_archived(self, *, is_archived: bool) -> None:
         """Move the thread into the archive, or out of it."""
         self._conversation.update(is_archived=is_archived)
@@ -206,6 +213,7 @@ class Engine:
     def delete(self) -> None:
         """Forget what was kept of the thread."""
         self._save(DeleteThread(self._id))
+        self._is_kept = False  # what its actor still has to say must not bring it back
 
     def save_all(self) -> None:
         """Keep everything: the thread is new, and has a past."""
@@ -477,7 +485,7 @@ class Engine:
         self._save(SaveTurn(self._id, state.record))
 
     def _save(self, message: object) -> None:
-        if not self._conversation.record.is_ephemeral:
+        if self._is_kept:
             post(self._context.store, message)
 
 

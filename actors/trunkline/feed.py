@@ -24,6 +24,9 @@ from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["Feed"]
 
+RESERVED_SEQS = 100_000
+"""Numbers that are reserved at a time. After a crash the count goes on behind the reservation."""
+
 
 class Feed:
     """What a thread publishes, and to whom.
@@ -33,6 +36,7 @@ class Feed:
         log: where the events are kept.
         router: told a `Broadcast` of what is for everybody.
         epoch: names the count of the thread's events: a number means nothing under another epoch.
+        reserve: asked to have kept that events up to the number given may exist.
         commit: asked to have everything stored that the thread has told the store so far, and then to
             see to it that `committed` is called with the number given; None if nothing is stored.
 
@@ -45,12 +49,17 @@ class Feed:
         log: EventLog,
         router: Ref,
         epoch: str,
+        reserve: Callable[[int], None],
         commit: Callable[[int], None] | None = None,
     ) -> None:
         self._thread_id = thread_id
         self._log = log
         self._router = router
         self._commit = commit
+        self._reserve = reserve
+        # Numbers up to this one are taken, whatever happens to the process: they are never used again.
+        self._reserved_seq = log.last_seq
+        self._must_commit = False
         # Published and not yet in the log: they become one chunk at the next flush.
         self._pending: list[Event] = []
         # The next event's number. Counts the pending ones, as `log.last_seq` does not.
@@ -94,8 +103,7 @@ class Feed:
         resolves: int | None = None,
     ) -> None:
         """Publish a notification. `params` is encoded now and may be changed afterwards."""
-        seq = self._next_seq
-        self._next_seq = seq + 1
+        seq = self._take_seq()
         payload = encode_notification(method, params, now_ms(), seq)
         self._pending.append(
             Event(seq, method, payload, to_everybody=to_everybody, is_terminal=is_terminal, resolves=resolves)
@@ -108,8 +116,7 @@ class Feed:
             The message, for those who subscribe while the prompt is open.
 
         """
-        seq = self._next_seq
-        self._next_seq = seq + 1
+        seq = self._take_seq()
         payload = encode_server_request(request_id, method, params, seq)
         self._pending.append(Event(seq, method, payload, prompt_id=request_id, is_terminal=True))
         return payload
@@ -217,12 +224,22 @@ class Feed:
             self._append()
         self._deliver()
 
+    def _take_seq(self) -> int:
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        if seq > self._reserved_seq:
+            self._reserved_seq = seq + RESERVED_SEQS
+            self._reserve(self._reserved_seq)
+            self._must_commit = True  # before anybody sees a number out of this reservation
+        return seq
+
     def _append(self) -> None:
         pending, self._pending = self._pending, []
         chunk = Chunk(pending)
         is_visible = self._visible_seq == self._log.last_seq
         self._log.append(chunk)
-        if self._commit is not None and any(event.is_terminal for event in pending):
+        if self._commit is not None and (self._must_commit or any(event.is_terminal for event in pending)):
+            self._must_commit = False
             self._commit(chunk.last_seq)
         elif is_visible:
             self._visible_seq = chunk.last_seq

@@ -52,6 +52,7 @@ def new_record(params: ThreadStartParams, *, base: Path, agent_name: str) -> Thr
         thread_source=params.thread_source,
         model=agent_name,
         model_provider=params.model_provider or "local",
+        epoch=uuid7(),
     )
     return changed_record(record, params)
 
@@ -99,6 +100,8 @@ def fork_copy(conversation: Conversation, params: ForkParams) -> StoredThread:
         name=None,
         is_ephemeral=bool(params.ephemeral),
         is_archived=False,
+        epoch=uuid7(),
+        seq_bound=0,
         thread_source=params.thread_source,
     )
     return StoredThread(changed_record(record, params), tuple(turns))

@@ -130,6 +130,7 @@ class AppServer:
             dispatcher=self._dispatcher,
             timers=self._timers,
             store=self._store,
+            store_is_durable=False,
             agent_factory=self._agent_factory,
             agent_name=self._agent_name,
             connection_ids=itertools.count(1),

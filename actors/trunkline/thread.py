@@ -14,6 +14,7 @@ Sends    to connections: Reply, Refuse, Subscribed, Deliver, FellBehind, PromptE
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
@@ -52,7 +53,6 @@ from trunkline.messages import (
 )
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
-from trunkline.protocol.ids import uuid7
 from trunkline.protocol.params import (
     ForkParams,
     ItemsListParams,
@@ -65,10 +65,12 @@ from trunkline.protocol.params import (
     TurnStartParams,
     TurnSteerParams,
 )
-from trunkline.store.base import Committed, StoredThread, ThreadRecord
+from trunkline.store.base import Commit, Committed, StoredThread, StoreFailed, ThreadRecord
 from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = ["Origin", "Thread"]
+
+logger = logging.getLogger(__name__)
 
 PACE_S = 2.0
 """Seconds for which an agent is held for subscribers that take nothing at all."""
@@ -127,8 +129,16 @@ class Thread(PooledActor):
         self._router = router
         self._id: ThreadId = record.id
         limits = context.config.limits
-        log = EventLog(max_events=limits.log_events, max_bytes=limits.log_bytes)
-        self._feed = Feed(thread_id=record.id, log=log, router=router, epoch=uuid7())
+        log = EventLog(max_events=limits.log_events, max_bytes=limits.log_bytes, last_seq=record.seq_bound)
+        is_kept = context.store_is_durable and not record.is_ephemeral
+        self._feed = Feed(
+            thread_id=record.id,
+            log=log,
+            router=router,
+            epoch=record.epoch,
+            reserve=lambda seq: self._engine.keep_seq_bound(seq),
+            commit=self._commit if is_kept else None,
+        )
         self._prompts = Prompts(record.id, self._feed, context.prompt_ids)
         self._engine = Engine(
             context=context,
@@ -484,11 +494,23 @@ class Thread(PooledActor):
     def _on_finish(self, _message: _Finish) -> None:
         self.stop()
 
+    def _commit(self, seq: int) -> None:
+        post(self._context.store, Commit(self.actor_ref, seq))
+
+    @handles(StoreFailed)
+    def _on_store_failed(self, message: StoreFailed) -> None:
+        """End: what has been published cannot be kept, and so nobody may be told of it."""
+        logger.error("x thread %s: it cannot be kept, and ends: %s", self._id, message.error)
+        self._end(has_failed=True)
+        self.stop()
+
     @handles(Committed)
     def _on_committed(self, message: Committed) -> None:
         self._feed.committed(message.token)
 
     def _end(self, *, has_failed: bool) -> None:
+        if not has_failed:
+            self._engine.keep_seq_bound(self._feed.last_seq)
         self._prompts.abandon()
         self._engine.abandon()
         post(self._router, ThreadStopped(self._id, self.actor_ref, has_failed))

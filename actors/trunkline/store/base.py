@@ -25,6 +25,7 @@ __all__ = [
     "SaveItem",
     "SaveThread",
     "SaveTurn",
+    "StoreFailed",
     "StoreMessage",
     "StoredItem",
     "StoredThread",
@@ -55,6 +56,10 @@ class ThreadRecord(msgspec.Struct, frozen=True):
     model_provider: str = "local"
     approval_policy: Literal["untrusted", "on-request", "never"] = "untrusted"
     approvals_reviewer: str = "user"
+    epoch: str = ""
+    """Names the count of the thread's events: a number means nothing under another epoch."""
+    seq_bound: int = 0
+    """No event of the thread has had a higher number; the next one after a restart has the one behind."""
     sandbox: JsonObject = msgspec.field(default_factory=lambda: {"type": "dangerFullAccess"})
 
 
@@ -185,6 +190,14 @@ class Committed(msgspec.Struct, frozen=True):
     """Everything that was told before the `Commit` with this token is kept."""
 
     token: int
+
+
+class StoreFailed(msgspec.Struct, frozen=True):
+    """What was told before a `Commit` cannot be kept. Told in the place of `Committed`."""
+
+    token: int
+    error: str
+    """Why, for the log."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
