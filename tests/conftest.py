@@ -7,10 +7,18 @@ from contextlib import ExitStack
 import pykka
 import pytest
 
+import codex_models
+from helpers import Client
 from houses import House, LocalHouse, Puppets, running_child, running_server
 from wires import PATIENCE_S
 
 Serve = Callable[..., LocalHouse]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _what_a_server_sends_is_what_codex_reads() -> None:
+    if codex_models.are_installed():
+        Client.watch = staticmethod(codex_models.check_message)
 
 
 @pytest.fixture(autouse=True)

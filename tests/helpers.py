@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from trunkline.transports.base import Closed
 from wires import PATIENCE_S, Wire, WireClosed
@@ -53,6 +53,9 @@ class Client:
 
     """
 
+    watch: ClassVar[Callable[[Message, Iterable[str]], None] | None] = None
+    """Called with everything that any client receives, and the methods that it may be the answer to."""
+
     def __init__(self, wire: Wire, name: str) -> None:
         self.wire = wire
         self.name = name
@@ -60,6 +63,8 @@ class Client:
         self.unread: list[Message] = []
         self.closed: Closed | None = None
         self._ids = itertools.count(1)
+        # The methods that were asked for, by request id: `5` and `"5"` are two.
+        self._asked: dict[str, list[str]] = {}
 
     def __repr__(self) -> str:
         return f"<Client {self.name}>"
@@ -68,6 +73,8 @@ class Client:
 
     def send(self, message: object) -> None:
         """Send any JSON."""
+        if isinstance(message, dict) and "id" in message and "method" in message:
+            self._asked.setdefault(json.dumps(message["id"]), []).append(message["method"])
         self.wire.send(json.dumps(message))
 
     def send_text(self, text: str) -> None:
@@ -244,6 +251,9 @@ class Client:
         messages = [json.loads(text) for text in texts]
         self.arrived += messages
         self.unread += messages
+        if Client.watch is not None:
+            for message in messages:
+                Client.watch(message, self._asked.get(json.dumps(message.get("id")), ()))
 
     def _account(self) -> str:
         shown = [f"\n  {shorten(message)}" for message in self.unread[-_SHOWN:]]

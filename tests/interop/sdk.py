@@ -11,10 +11,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import pytest
 
+import codex_models
 import trunkline
 import trunkline_cli
 
@@ -38,6 +39,25 @@ __all__ = [
     "sdk_config",
     "start_thread",
 ]
+
+
+class _CheckedClient(CodexClient):
+    """The SDK's client, which fails on what it cannot read: the SDK itself would drop some of that."""
+
+    _asked: ClassVar[dict[str, str]] = {}
+    """The methods that were asked for, by request id; the ids are UUIDs."""
+
+    def _write_message(self, payload: dict[str, Any]) -> None:
+        if "id" in payload and "method" in payload:
+            self._asked[payload["id"]] = payload["method"]
+        super()._write_message(payload)
+
+    def _read_message(self) -> dict[str, Any]:
+        message = super()._read_message()
+        method = None if "method" in message else self._asked.pop(str(message["id"]))
+        codex_models.check_message(message, () if method is None else (method,))
+        return message
+
 
 ApprovalHandler: TypeAlias = Callable[[str, dict[str, Any] | None], dict[str, Any]]
 """Is called with the method and the params of a prompt, and returns the result."""
@@ -69,7 +89,7 @@ def closing_pipes(client: CodexClient) -> Iterator[None]:
 @contextlib.contextmanager
 def sdk_client(*arguments: str, approve: ApprovalHandler | None = None) -> Iterator[CodexClient]:
     """Run a server, with these arguments, and the SDK's client that has done the handshake with it."""
-    with CodexClient(sdk_config(*arguments), approve) as client, closing_pipes(client):
+    with _CheckedClient(sdk_config(*arguments), approve) as client, closing_pipes(client):
         client.initialize()
         yield client
 
