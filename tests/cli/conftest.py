@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from cli.processes import Server
+from trunkline_cli import logs
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +17,22 @@ def _no_thread_left() -> Iterator[None]:
     yield
     left = [thread.name for thread in threading.enumerate() if thread not in before]
     assert not left, f"threads left over: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    """Put back what a test, or a command it runs in this process, configures."""
+    root = logging.getLogger()
+    before = (
+        root.handlers[:],
+        root.level,
+        [(name, logging.getLogger(name).level) for name in logs._OUR_LOGGERS],
+    )
+    yield
+    root.handlers[:], level, levels = before
+    root.setLevel(level)
+    for name, own in levels:
+        logging.getLogger(name).setLevel(own)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -12,22 +11,6 @@ from trunkline_cli.logs import LogFormat
 
 OURS = logging.getLogger("trunkline.test")
 THEIRS = logging.getLogger("websockets.test")
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    """Put back what a test configures."""
-    root = logging.getLogger()
-    before = (
-        root.handlers[:],
-        root.level,
-        [(name, logging.getLogger(name).level) for name in logs._OUR_LOGGERS],
-    )
-    yield
-    root.handlers[:], level, levels = before
-    root.setLevel(level)
-    for name, own in levels:
-        logging.getLogger(name).setLevel(own)
 
 
 def configured(level: str, log_format: LogFormat) -> io.StringIO:
