@@ -203,7 +203,7 @@ class ConnectionInitialized(Message, frozen=True):
 class ConnectionClosed(Message, frozen=True):
     """A connection is gone.
 
-    The Router passes it to exactly the threads it is subscribed to, and they drop it.
+    The Router passes it to exactly the threads it is or was subscribed to, and they drop it.
     """
 
     connection_id: ConnectionId

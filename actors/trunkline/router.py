@@ -92,8 +92,9 @@ class _Peer:
         self.connection = connection
         self.is_initialized = False
         self.threads: set[ThreadId] = set()
-        """Threads that were passed a subscribing request of this connection, and no unsubscribing one
-        since. As the router's messages to a thread are in order, a close that follows finds them all."""
+        """Threads that were passed a subscribing request of this connection. As the router's messages to a
+        thread are in order, a close that follows finds them all. An unsubscribe takes none out: the thread
+        may still know the connection as one that can answer a prompt."""
 
 
 class _Loaded:
@@ -222,9 +223,6 @@ class Router(PooledActor):
         if request.method.subscribes:
             peer.threads.add(thread_id)
             loaded.peers.add(request.connection_id)
-        elif request.method.name == "thread/unsubscribe":
-            peer.threads.discard(thread_id)
-            loaded.peers.discard(request.connection_id)
         if not post(loaded.thread, request):
             raise errors.thread_closing(thread_id)
         if request.method.name in ENDS_THREAD:
