@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pykka
 
 from helpers import Client
-from trunkline import Agent, AppServer, Config, Limits, Turn
+from trunkline import Agent, AppServer, Config, Decision, Limits, Turn, TurnInterrupted
 from trunkline.connection import Connection
 from trunkline.router import Router
 from trunkline.thread import Thread
@@ -239,6 +240,19 @@ class Play:
             self.message_id = self.turn.start_item("agentMessage", text="", phase=None)
         for text in texts:
             self.turn.add_delta(self.message_id, text)
+
+    def ask(self, command: str) -> Future[Decision]:
+        """Ask for an approval of a command, on a thread of its own; several may be open at once."""
+        decision: Future[Decision] = Future()
+
+        def ask() -> None:
+            try:
+                decision.set_result(self.turn.command(command).ask_approval())
+            except TurnInterrupted as error:
+                decision.set_exception(error)
+
+        threading.Thread(target=ask, name="trunkline-turn-asking", daemon=True).start()
+        return decision
 
     def end(self) -> None:
         """Have the agent return."""
