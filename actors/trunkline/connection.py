@@ -1,9 +1,9 @@
 """The Connection actor: one client's session.
 
 Owns what the client said of itself, what it is subscribed to, its requests in flight and what is on
-its way out. Reads messages, answers `initialize`, passes requests to the router, and sends what comes
-back; it alone sends to its link. It knows no thread but those the client is subscribed to, as
-somebody to give bytes back to.
+its way out. Reads messages, answers `initialize` and what is asked about products, passes requests to
+the router, and sends what comes back; it alone sends to its link. It knows no thread but those the
+client is subscribed to, as somebody to give bytes back to.
 
 Accepts  Received, LinkDrained, InputEnded, LinkClosed, from its link
          Reply, Refuse, Subscribed, Unsubscribed, PromptEnded, Deliver, Broadcast, FellBehind, Close
@@ -14,10 +14,8 @@ Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, Conne
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 from types import TracebackType
 
 from trunkline.actor import PooledActor, handles, post
@@ -61,11 +59,18 @@ from trunkline.protocol.envelope import (
     now_ms,
     parse,
 )
-from trunkline.protocol.methods import EXPERIMENTAL_NOTIFICATIONS, Answerer, check_experimental, read_call
+from trunkline.protocol.methods import (
+    EXPERIMENTAL_NOTIFICATIONS,
+    Answerer,
+    Method,
+    check_experimental,
+    read_call,
+)
 from trunkline.protocol.params import InitializeParams
+from trunkline.protocol.product import product_answer
+from trunkline.protocol.server_info import server_json
 from trunkline.transports.base import CloseCode, Link
-from trunkline.types import ConnectionId, JsonObject, RequestId, ThreadId
-from trunkline.version import COMPATIBLE_VERSION, VERSION
+from trunkline.types import ConnectionId, RequestId, ThreadId
 
 __all__ = ["Connection"]
 
@@ -132,6 +137,7 @@ class Connection(PooledActor):
         super().__init__(dispatcher=context.dispatcher)
         self._limits = context.config.limits
         self._timers = context.timers
+        self._agent_name = context.agent_name
         self._router = router
         self._link = link
         self._framing = link.framing
@@ -235,7 +241,8 @@ class Connection(PooledActor):
             if not self._is_experimental:
                 check_experimental(method, message.params)
             if method.answerer is Answerer.CONNECTION:
-                raise errors.method_not_found(method.name)
+                self._answer_here(message.id, method)
+                return
             if self._in_flight >= self._limits.max_requests_in_flight:
                 raise errors.overloaded()
         except RpcError as error:
@@ -244,6 +251,12 @@ class Connection(PooledActor):
         self._in_flight += 1
         if not post(self._router, Request(self._id, self.actor_ref, message.id, method, params)):
             self._on_refuse(Refuse(message.id, errors.draining()))
+
+    def _answer_here(self, request_id: RequestId, method: Method) -> None:
+        result = product_answer(method.name, self._agent_name)
+        if result is None:
+            raise errors.method_not_found(method.name)
+        self._send(encode_result(request_id, result))
 
     def _on_response(self, message: IncomingResponse) -> None:
         thread = None
@@ -274,7 +287,7 @@ class Connection(PooledActor):
             hidden = frozenset() if self._is_experimental else EXPERIMENTAL_NOTIFICATIONS
             self._unwanted = hidden.union(capabilities.opt_out_notification_methods or ())
         self._state = _State.INITIALIZED
-        self._send(encode_result(request_id, _server_json(name, params.client_info.version)))
+        self._send(encode_result(request_id, server_json(params.client_info)))
         # Broadcasts come through the router, and so behind this answer.
         post(self._router, ConnectionInitialized(self._id))
         logger.debug("= connection %s: initialized", self._id)
@@ -471,19 +484,3 @@ class Connection(PooledActor):
         self._prompts.clear()
         self._out.clear()
         post(self._router, ConnectionClosed(self._id))
-
-
-def _server_json(client_name: str, client_version: str) -> JsonObject:
-    """Return the result of `initialize`."""
-    os_name = {"Darwin": "macos", "Windows": "windows"}.get(platform.system(), "linux")
-    system = f"{platform.system()} {platform.release()}; {platform.machine()}"
-    return {
-        # The reference puts the first client's name in front, for everybody; this is the server's.
-        "userAgent": f"trunkline/{VERSION} ({system}) ({client_name}; {client_version})",
-        # Not in the reference: events carry their number, and thread/resume takes `afterSeq`.
-        "threadSequence": True,
-        "serverInfo": {"name": "trunkline", "version": COMPATIBLE_VERSION},
-        "codexHome": str(Path.home()),
-        "platformFamily": "windows" if os_name == "windows" else "unix",
-        "platformOs": os_name,
-    }

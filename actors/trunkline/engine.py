@@ -45,6 +45,7 @@ from trunkline.protocol.params import (
     TurnsListParams,
     TurnStartParams,
     TurnSteerParams,
+    check_turn_input,
 )
 from trunkline.records import changed_record, fork_copy
 from trunkline.store.base import (
@@ -243,7 +244,7 @@ class Engine:
 
     def start_turn(self, request: Request, params: TurnStartParams) -> None:
         """Answer `turn/start`. It steers while a turn runs: two clients who start at once share one."""
-        _check_length(params.input)
+        check_turn_input(params)
         if self._running is not None:
             self._feed.reply(request, {"turn": self._running.state.summary_json()})
             self._steer(self._running, params.input, params.client_user_message_id)
@@ -267,7 +268,7 @@ class Engine:
             raise errors.invalid_request("expectedTurnId must not be empty")
         if not params.input:
             raise errors.invalid_request("input must not be empty")
-        _check_length(params.input)
+        check_turn_input(params)
         running = self._running
         if running is None:
             raise errors.invalid_request("no active turn to steer")
@@ -487,12 +488,6 @@ class Engine:
     def _save(self, message: object) -> None:
         if self._is_kept:
             post(self._context.store, message)
-
-
-def _check_length(content: list[JsonObject]) -> None:
-    chars = sum(len(part["text"]) for part in content if part.get("type") == "text")
-    if chars > errors.MAX_INPUT_CHARS:
-        raise errors.input_too_long(chars)
 
 
 def _turn_error(message: str) -> JsonObject:

@@ -31,6 +31,7 @@ from trunkline.protocol.params import (
     TurnSteerParams,
     convert_params,
 )
+from trunkline.protocol.product import PRODUCT_METHODS
 from trunkline.types import Json
 
 __all__ = ["EXPERIMENTAL_NOTIFICATIONS", "METHODS", "Answerer", "Method", "check_experimental", "read_call"]
@@ -130,6 +131,10 @@ _ROWS = (
     ),
     Method("turn/steer", TurnSteerParams, Answerer.THREAD),
     Method("turn/interrupt", TurnInterruptParams, Answerer.THREAD),
+    *(
+        Method(product.name, EmptyParams, Answerer.CONNECTION, experimental=product.experimental)
+        for product in PRODUCT_METHODS
+    ),
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}

@@ -36,6 +36,7 @@ __all__ = [
     "TurnStartParams",
     "TurnSteerParams",
     "TurnsListParams",
+    "check_turn_input",
     "convert_params",
 ]
 
@@ -244,6 +245,8 @@ class TurnStartParams(_WithInput, frozen=True):
     approvals_reviewer: Literal["user", "auto_review", "guardian_subagent"] | None = None
     sandbox_policy: JsonObject | None = None
     client_user_message_id: str | None = None
+    output_schema: JsonObject | None = None
+    """The form that the answer of the turn must have; the agents of this server take none."""
 
 
 class TurnSteerParams(_WithInput, frozen=True):
@@ -280,6 +283,20 @@ def convert_params(raw: Json, params_type: type[P]) -> P:
         return msgspec.convert(raw, params_type)
     except msgspec.ValidationError as error:
         raise errors.invalid_params(_explain(str(error))) from None
+
+
+def check_turn_input(params: TurnStartParams | TurnSteerParams) -> None:
+    """Refuse what is well formed and cannot be taken.
+
+    Raises:
+        RpcError: the input is too long, or the answer is to have a form that the client gives.
+
+    """
+    chars = sum(len(part["text"]) for part in params.input if part.get("type") == "text")
+    if chars > errors.MAX_INPUT_CHARS:
+        raise errors.input_too_long(chars)
+    if isinstance(params, TurnStartParams) and params.output_schema is not None:
+        raise errors.invalid_request("outputSchema is not supported: the agent answers in a form of its own")
 
 
 def _check_input(parts: list[JsonObject]) -> None:
