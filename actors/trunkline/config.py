@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from trunkline.agents.base import AgentFactory
 from trunkline.errors import ConfigError
@@ -56,10 +57,19 @@ class Config:
     """What answers turns: `shell`, `script`, `package.module:Class`, or a factory."""
     cwd: Path | None = None
     """Working directory of threads that do not name one; None is the process's."""
+    store: Path | Literal["memory"] = "memory"
+    """Where threads are kept: an SQLite file, or for as long as the process lives."""
     unload_after_s: float | None = 60.0
     """Seconds without subscriber and activity after which a thread is unloaded; 0 is at once, None never."""
     interrupt_grace_s: float = 5.0
     """Seconds an interrupted agent has to return; after that its turn is ended without it."""
+    turn_timeout_s: float | None = None
+    """Seconds a turn may take, those in which it waits for the answer to a prompt left out; after that it
+    is interrupted and ends as failed. None sets no limit."""
+    prompt_timeout_s: float | None = None
+    """Seconds a prompt may be open; after that the server refuses it itself. None waits for ever."""
+    prompt_without_subscriber: Literal["wait", "refuse"] = "wait"
+    """What becomes of a prompt while nobody is subscribed: it waits for somebody, or is refused at once."""
     workers: int = 2
     """OS threads that run the actors, 1 or more. They share the GIL: more of them are rarely faster."""
     limits: Limits = field(default_factory=Limits)
@@ -71,6 +81,10 @@ class Config:
             raise ConfigError(f"unload_after_s must be 0 or more, not {self.unload_after_s}")
         if self.interrupt_grace_s < 0:
             raise ConfigError(f"interrupt_grace_s must be 0 or more, not {self.interrupt_grace_s}")
+        for name in ("turn_timeout_s", "prompt_timeout_s"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be more than 0, not {value}")
         for name in self.limits.__slots__:
             if getattr(self.limits, name) <= 0:
                 raise ConfigError(f"{name} must be more than 0, not {getattr(self.limits, name)}")

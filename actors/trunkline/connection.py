@@ -168,8 +168,14 @@ class Connection(PooledActor):
 
     def on_start(self) -> None:
         """Tell the router that the connection is there."""
-        post(self._router, ConnectionOpened(self._id, self.actor_ref))
-        logger.info("= connection %s: open, %s", self._id, self._link.name)
+        try:
+            post(self._router, ConnectionOpened(self._id, self.actor_ref))
+            logger.info(
+                "= connection %s: open, %s", self._id, self._link.name, extra={"connectionId": self._id}
+            )
+        except BaseException:
+            self.on_failure(None, None, None)  # after a failure here it is not called
+            raise
 
     def on_batch_end(self) -> None:
         """Send what the batch produced."""
@@ -265,7 +271,7 @@ class Connection(PooledActor):
         if thread is None or not isinstance(message.id, int):
             logger.info("x connection %s: an answer to nothing it was asked is ignored", self._id)
             return
-        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed))
+        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, self._link.name))
 
     def _on_notification(self, message: IncomingNotification) -> None:
         # `initialized` asks for nothing, and a client's other notifications are not known here.

@@ -30,7 +30,7 @@ from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import TurnInterrupted
 from trunkline.feed import Feed
-from trunkline.messages import InterruptOverdue, Ref, Refuse, Request
+from trunkline.messages import InterruptOverdue, Message, PromptOverdue, Ref, Refuse, Request, TurnOverdue
 from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
@@ -58,7 +58,7 @@ from trunkline.store.base import (
     StoredThread,
     ThreadRecord,
 )
-from trunkline.turns import AgentSlot, Gate
+from trunkline.turns import AgentSlot, Gate, TurnClock
 from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = ["Engine"]
@@ -69,12 +69,15 @@ logger = logging.getLogger(__name__)
 class _Running:
     """The turn that is running."""
 
-    __slots__ = ("gate", "handle", "interrupts", "is_interrupted", "state")
+    __slots__ = ("clock", "failure", "gate", "handle", "interrupts", "is_interrupted", "state")
 
-    def __init__(self, handle: Turn, gate: Gate, state: TurnState) -> None:
+    def __init__(self, handle: Turn, gate: Gate, state: TurnState, clock: TurnClock | None) -> None:
         self.handle = handle
         self.gate = gate
         self.state = state
+        self.clock = clock
+        self.failure: str | None = None
+        """Why it is ended as failed, however its agent ends it."""
         self.is_interrupted = False
         self.interrupts: list[Request] = []
         """Requests that are answered when it has ended."""
@@ -261,6 +264,8 @@ class Engine:
         if params.input:
             self._publish_input(state, params.input, params.client_user_message_id)
         self._run_agent(self._running.handle)
+        if self._running.clock is not None:
+            self._tell_later(self._running.clock.timeout_s, TurnOverdue(state.id))
 
     def steer_turn(self, request: Request, params: TurnSteerParams) -> None:
         """Answer `turn/steer`."""
@@ -303,8 +308,7 @@ class Engine:
         running.handle.interrupt()
         running.gate.open_for_good()
         self._prompts.drop_all()
-        grace_s = self._context.config.interrupt_grace_s
-        self._context.timers.tell_later(grace_s, self._thread, InterruptOverdue(running.state.id))
+        self._tell_later(self._context.config.interrupt_grace_s, InterruptOverdue(running.state.id))
 
     # What the running turn tells
 
@@ -341,6 +345,9 @@ class Engine:
         prompt_id = self._prompts.new(event.method, event.reply)
         self.publish_status()
         self._prompts.publish(prompt_id, event.method, params)
+        timeout_s = self._context.config.prompt_timeout_s
+        if timeout_s is not None:
+            self._tell_later(timeout_s, PromptOverdue(prompt_id))
 
     def on_turn_ended(self, event: TurnEnded) -> None:
         """The agent has returned or raised."""
@@ -361,10 +368,27 @@ class Engine:
         """An interrupted turn has had its time: it ends without its agent."""
         running = self._current(message.turn_id)
         if running is not None:
-            logger.warning("x thread %s: the agent did not stop; turn %s ends", self._id, running.state.id)
+            text = "x thread %s: the agent did not stop; turn %s ends"
+            logger.warning(text, self._id, running.state.id, extra=self._ids(running))
             # That agent may still be at work: the next turn must not be handed to the same object.
             self._agent = AgentSlot(self._context.agent_factory)
             self._end_turn(running, "interrupted", None)
+
+    def on_turn_overdue(self, message: TurnOverdue) -> None:
+        """The time a turn may take has passed, unless some of it was spent waiting for a client."""
+        running = self._current(message.turn_id)
+        if running is None or running.is_interrupted or running.clock is None:
+            return
+        left_s = running.clock.left_s()
+        if left_s > 0:
+            # A second at least: while a prompt is open, what is left stays as it is, however little.
+            self._tell_later(max(left_s, 1.0), message)
+            return
+        running.failure = f"the turn did not end within {running.clock.timeout_s:g} s"
+        logger.warning(
+            "x thread %s: turn %s takes too long", self._id, running.state.id, extra=self._ids(running)
+        )
+        self.interrupt()
 
     def abandon(self) -> None:
         """Let go of everybody who waits, because the actor ends. Publishes nothing."""
@@ -380,7 +404,9 @@ class Engine:
 
     def _new_turn(self, state: TurnState, content: list[JsonObject], history: History) -> _Running:
         gate = Gate(self._inbox_depth, self._context.config.limits.inbox_high_water)
-        return _Running(self._new_handle(state, content, history, gate), gate, state)
+        timeout_s = self._context.config.turn_timeout_s
+        clock = None if timeout_s is None else TurnClock(timeout_s, lambda: self._prompts.waited_s)
+        return _Running(self._new_handle(state, content, history, gate), gate, state, clock)
 
     def _new_handle(
         self, state: TurnState, content: list[JsonObject], history: Sequence[JsonObject], gate: Gate
@@ -407,7 +433,8 @@ class Engine:
         try:
             self._agent.run_turn(handle, self._thread)
         except RuntimeError:
-            logger.exception("x thread %s: no OS thread for turn %s", self._id, handle.turn_id)
+            ids = {"threadId": self._id, "turnId": handle.turn_id}
+            logger.exception("x thread %s: no OS thread for turn %s", self._id, handle.turn_id, extra=ids)
             message = "the server has no more threads to run the agent on"
             post(self._thread, TurnEnded(handle.turn_id, "failed", message))
 
@@ -416,6 +443,8 @@ class Engine:
         running.handle.steer(content)
 
     def _end_turn(self, running: _Running, status: TurnStatus, message: str | None) -> None:
+        if running.failure is not None:
+            status, message = "failed", running.failure
         self._running = None
         state = running.state
         running.gate.open_for_good()
@@ -435,6 +464,12 @@ class Engine:
             )
         params = {"threadId": self._id, "turn": state.summary_json()}
         self._feed.notify("turn/completed", params, is_terminal=True)
+
+    def _tell_later(self, delay_s: float, message: Message) -> None:
+        self._context.timers.tell_later(delay_s, self._thread, message)
+
+    def _ids(self, running: _Running) -> dict[str, str]:
+        return {"threadId": self._id, "turnId": running.state.id}
 
     def _current(self, turn_id: TurnId) -> _Running | None:
         running = self._running

@@ -60,6 +60,8 @@ class Feed:
         # Numbers up to this one are taken, whatever happens to the process: they are never used again.
         self._reserved_seq = log.last_seq
         self._must_commit = False
+        # The last event whose commit was asked for.
+        self._asked_seq = log.last_seq
         # Published and not yet in the log: they become one chunk at the next flush.
         self._pending: list[Event] = []
         # The next event's number. Counts the pending ones, as `log.last_seq` does not.
@@ -212,7 +214,9 @@ class Feed:
 
     def committed(self, seq: int) -> None:
         """Let out everything up to `seq`: it is stored."""
-        self._visible_seq = max(self._visible_seq, seq)
+        # Behind the last commit that was asked for there is nothing that needs one.
+        is_last = seq >= self._asked_seq
+        self._visible_seq = max(self._visible_seq, self._log.last_seq if is_last else seq)
         while self._held and self._held[0][0] <= self._visible_seq:
             _, do = self._held.popleft()
             do()
@@ -240,6 +244,7 @@ class Feed:
         self._log.append(chunk)
         if self._commit is not None and (self._must_commit or any(event.is_terminal for event in pending)):
             self._must_commit = False
+            self._asked_seq = chunk.last_seq
             self._commit(chunk.last_seq)
         elif is_visible:
             self._visible_seq = chunk.last_seq

@@ -43,6 +43,7 @@ __all__ = [
     "Progress",
     "PromptAnswer",
     "PromptEnded",
+    "PromptOverdue",
     "Received",
     "Ref",
     "Refuse",
@@ -57,6 +58,7 @@ __all__ = [
     "ThreadChanged",
     "ThreadIdle",
     "ThreadStopped",
+    "TurnOverdue",
     "Unload",
     "Unsubscribed",
 ]
@@ -319,6 +321,8 @@ class PromptAnswer(Message, frozen=True):
     result: Json
     failed: bool
     """Whether the answer is an error."""
+    who: str
+    """What the log calls the one who gave it."""
 
 
 class Unload(Message, frozen=True):
@@ -333,6 +337,18 @@ class InterruptOverdue(Message, frozen=True):
     """An interrupted turn has had its time to end."""
 
     turn_id: TurnId
+
+
+class TurnOverdue(Message, frozen=True):
+    """A turn may have had the time that a turn may take."""
+
+    turn_id: TurnId
+
+
+class PromptOverdue(Message, frozen=True):
+    """A prompt has been open for as long as one may be, unless it has ended."""
+
+    prompt_id: int
 
 
 class InterruptTurn(Message, frozen=True):

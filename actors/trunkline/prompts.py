@@ -6,6 +6,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from trunkline.agents.events import Answer
@@ -22,11 +23,12 @@ logger = logging.getLogger(__name__)
 class _Prompt:
     """A prompt that is open."""
 
-    __slots__ = ("kind", "left", "misfits", "payload", "reply")
+    __slots__ = ("kind", "left", "method", "misfits", "payload", "reply")
 
-    def __init__(self, kind: PromptKind, payload: bytes, reply: Callable[[Answer], None]) -> None:
-        self.kind = kind
-        self.payload = payload
+    def __init__(self, method: str, reply: Callable[[Answer], None]) -> None:
+        self.method = method
+        self.kind: PromptKind = prompt_kind(method)
+        self.payload = b""
         self.reply = reply
         self.left: dict[ConnectionId, Ref] = {}
         """Those who were sent it and have unsubscribed since; they may still answer."""
@@ -49,6 +51,15 @@ class Prompts:
         self._feed = feed
         self._ids = ids
         self._open: dict[int, _Prompt] = {}
+        # Seconds with a prompt open, up to the moment from which one is open now (None: none is).
+        self._waited_s = 0.0
+        self._waiting_since: float | None = None
+
+    @property
+    def waited_s(self) -> float:
+        """For how many seconds, all in all, at least one prompt was open."""
+        since = self._waiting_since
+        return self._waited_s + (0.0 if since is None else time.monotonic() - since)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,7 +76,9 @@ class Prompts:
 
         """
         prompt_id = next(self._ids)
-        self._open[prompt_id] = _Prompt(prompt_kind(method), b"", reply)
+        self._open[prompt_id] = _Prompt(method, reply)
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
         return prompt_id
 
     def publish(self, prompt_id: int, method: str, params: JsonObject) -> None:
@@ -100,18 +113,65 @@ class Prompts:
         """
         prompt = self._open.get(answer.prompt_id)
         who = (answer.connection_id, answer.prompt_id)
+        ids = {
+            "connectionId": answer.connection_id,
+            "threadId": self._thread_id,
+            "promptId": answer.prompt_id,
+        }
         if prompt is None:
-            logger.info("x connection %s: its answer to prompt %s is late and ignored", *who)
+            logger.info("x connection %s: its answer to prompt %s is late and ignored", *who, extra=ids)
             return False
         result = None if answer.failed else prompt.kind.read(answer.result)
         if result is None and not answer.failed:
             prompt.misfits.add(answer.connection_id)
             if not prompt.misfits.issuperset(subscribers):
-                logger.warning("x connection %s: its answer to prompt %s does not fit and is ignored", *who)
+                text = "x connection %s: its answer to prompt %s does not fit and is ignored"
+                logger.warning(text, *who, extra=ids)
                 return False
-        logger.info("= connection %s: it has answered prompt %s", *who)
+        # An audit trail: who let a command run, or refused it. The answer to a question is not for a log.
+        logger.info(
+            "= connection %s (%s): it has answered prompt %s of thread %s, %s: %s",
+            answer.connection_id,
+            answer.who,
+            answer.prompt_id,
+            self._thread_id,
+            prompt.method,
+            _decision(result),
+            extra={**ids, "who": answer.who, "decision": _decision(result)},
+        )
         self._settle(answer.prompt_id, Answer("refused" if result is None else "result", result))
         return True
+
+    def refuse(self, prompt_id: int, reason: str) -> bool:
+        """Settle a prompt as refused by the server itself, if it is still open.
+
+        Returns:
+            Whether it was settled by this.
+
+        """
+        prompt = self._open.get(prompt_id)
+        if prompt is None:
+            return False
+        logger.info(
+            "= thread %s: prompt %s, %s, is refused: %s",
+            self._thread_id,
+            prompt_id,
+            prompt.method,
+            reason,
+            extra={
+                "threadId": self._thread_id,
+                "promptId": prompt_id,
+                "who": "server",
+                "decision": "refused",
+            },
+        )
+        self._settle(prompt_id, Answer("refused", reason=reason))
+        return True
+
+    def refuse_all(self, reason: str) -> bool:
+        """Do the same with every prompt that is open; tell whether there was one."""
+        refused = [self.refuse(prompt_id, reason) for prompt_id in list(self._open)]
+        return any(refused)
 
     def drop_all(self) -> None:
         """End every prompt without an answer, and tell everybody."""
@@ -141,12 +201,26 @@ class Prompts:
 
     def _settle(self, prompt_id: int, answer: Answer) -> None:
         prompt = self._open.pop(prompt_id)
+        if not self._open:
+            self._waited_s, self._waiting_since = self.waited_s, None
         prompt.reply(answer)
+        # `reason` is not in the reference.
+        reason: JsonObject = {} if answer.reason is None else {"reason": answer.reason}
         self._feed.notify(
             "serverRequest/resolved",
-            {"threadId": self._thread_id, "requestId": prompt_id},
+            {"threadId": self._thread_id, "requestId": prompt_id, **reason},
             resolves=prompt_id,
             is_terminal=True,
         )
         for connection in prompt.left.values():
             self._feed.tell(connection, PromptEnded(prompt_id))
+
+
+def _decision(result: JsonObject | None) -> str:
+    """Return what a log may say of an answer: an approval's decision, of others only that it came."""
+    if result is None:
+        return "refused"
+    decision = result.get("decision")
+    if isinstance(decision, dict):  # an amendment, which holds what the client wants a rule to be
+        return next(iter(decision), "answered")
+    return decision if isinstance(decision, str) else "answered"

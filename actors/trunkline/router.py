@@ -66,6 +66,7 @@ from trunkline.protocol.params import (
 )
 from trunkline.records import fork_copy, new_record
 from trunkline.store.base import (
+    ReleaseThread,
     Listed,
     ListThreads,
     Loaded,
@@ -74,7 +75,14 @@ from trunkline.store.base import (
     ThreadQuery,
     ThreadRecord,
 )
-from trunkline.stored import ENDS_THREAD, NOT_LOADED, TAKES_STORED, answer_from_store, check_stored
+from trunkline.stored import (
+    ENDS_THREAD,
+    NOT_LOADED,
+    TAKES_STORED,
+    WRITES_STORED,
+    answer_from_store,
+    check_stored,
+)
 from trunkline.thread import Origin, Thread
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
@@ -126,8 +134,8 @@ class Router(PooledActor):
         self._threads: dict[ThreadId, _Loaded] = {}
         # The keys of `_threads`, ascending.
         self._loaded_ids: list[ThreadId] = []
-        # Requests that wait for their thread to be read from the store.
-        self._loading: dict[ThreadId, list[Request]] = {}
+        # Requests that wait for their thread to be read from the store, for writing or not.
+        self._loading: dict[tuple[ThreadId, bool], list[Request]] = {}
         # Requests that wait for a page of the store, by token.
         self._listing: dict[int, Request] = {}
         self._last_token = 0
@@ -143,7 +151,7 @@ class Router(PooledActor):
         """Handle a message. A failure costs that message only: everybody depends on the router."""
         try:
             return super().on_receive(message)
-        except Exception:
+        except BaseException:  # not even a SystemExit is to end it
             logger.exception("x router: a %s could not be handled", type(message).__name__)
             if isinstance(message, Request):
                 post(message.reply_to, Refuse(message.id, errors.internal()))
@@ -234,24 +242,33 @@ class Router(PooledActor):
             self._reply(request, {"status": "notLoaded"})
         elif name not in TAKES_STORED:
             raise errors.thread_not_found(thread_id)
-        elif thread_id in self._loading:
-            self._loading[thread_id].append(request)
         else:
-            self._loading[thread_id] = [request]
-            post(self._context.store, LoadThread(thread_id, self.actor_ref))
+            self._load_stored(request, thread_id, is_for_writing=name in WRITES_STORED)
+
+    def _load_stored(self, request: Request, thread_id: ThreadId, *, is_for_writing: bool) -> None:
+        key = (thread_id, is_for_writing)
+        if key in self._loading:
+            self._loading[key].append(request)
+        else:
+            self._loading[key] = [request]
+            post(self._context.store, LoadThread(thread_id, is_for_writing, self.actor_ref))
 
     @handles(Loaded)
     def _on_loaded(self, message: Loaded) -> None:
-        for request in self._loading.pop(message.thread_id, ()):
+        for request in self._loading.pop((message.thread_id, message.is_for_writing), ()):
             try:
                 self._answer_from_store(request, message)
             except RpcError as error:
                 post(request.reply_to, Refuse(request.id, error))
+        if message.is_for_writing and message.thread_id not in self._threads:
+            post(self._context.store, ReleaseThread(message.thread_id))
 
     def _answer_from_store(self, request: Request, message: Loaded) -> None:
         if message.error is not None:
             logger.error("x thread %s: cannot be read from the store: %s", message.thread_id, message.error)
             raise errors.internal()
+        if message.is_busy:
+            raise errors.invalid_request(f"thread {message.thread_id} already has an active writer")
         if message.thread_id in self._threads:  # loaded for a request before this one
             self._pass_to_thread(request, message.thread_id)
             return

@@ -37,6 +37,7 @@ from trunkline.messages import (
 )
 from trunkline.router import Router
 from trunkline.store.memory import MemoryStore
+from trunkline.store.sqlite import SqliteStore
 from trunkline.timers import Timers
 from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
 from trunkline.transports.inprocess import InProcessClient
@@ -95,7 +96,7 @@ class AppServer:
         self._timers = Timers()
         # The loop runs the actors that its sockets wake: see Dispatcher.
         self._loop = IoLoop(after_round=self._dispatcher.run_own)
-        self._store: pykka.ActorRef[MemoryStore] | None = None
+        self._store: Ref | None = None
         self._router: Ref | None = None
         self._context: Context | None = None
         self._agent_factory = load_agent(agent) if isinstance(agent, str) else agent
@@ -124,13 +125,17 @@ class AppServer:
         self._dispatcher.start()
         self._timers.start()
         self._stop_token.append(None)
-        self._store = MemoryStore.start(dispatcher=self._dispatcher)
+        try:
+            self._store = self._start_store()
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
         self._context = Context(
             config=self.config,
             dispatcher=self._dispatcher,
             timers=self._timers,
             store=self._store,
-            store_is_durable=False,
+            store_is_durable=self.config.store != "memory",
             agent_factory=self._agent_factory,
             agent_name=self._agent_name,
             connection_ids=itertools.count(1),
@@ -212,6 +217,11 @@ class AppServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _start_store(self) -> Ref:
+        if self.config.store == "memory":
+            return MemoryStore.start(dispatcher=self._dispatcher)
+        return SqliteStore.start(self.config.store)
 
     def _start_listeners(self) -> None:
         limits = self.config.limits

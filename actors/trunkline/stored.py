@@ -12,21 +12,19 @@ from trunkline.protocol.params import ItemsListParams, Params, ThreadReadParams,
 from trunkline.store.base import StoredThread
 from trunkline.types import JsonObject, ThreadId
 
-__all__ = ["ENDS_THREAD", "NOT_LOADED", "TAKES_STORED", "answer_from_store", "check_stored"]
+__all__ = ["ENDS_THREAD", "NOT_LOADED", "TAKES_STORED", "WRITES_STORED", "answer_from_store", "check_stored"]
 
 NOT_LOADED: JsonObject = {"type": "notLoaded"}
 """The status of a thread that is not loaded."""
 
 _READS = frozenset({"thread/read", "thread/turns/list", "thread/items/list"})
 
-TAKES_STORED = _READS | {
-    "thread/resume",
-    "thread/fork",
-    "thread/archive",
-    "thread/unarchive",
-    "thread/delete",
-    "thread/name/set",
-}
+WRITES_STORED = frozenset(
+    {"thread/resume", "thread/archive", "thread/unarchive", "thread/delete", "thread/name/set"}
+)
+"""Methods that load a thread which is not loaded."""
+
+TAKES_STORED = _READS | WRITES_STORED | {"thread/fork"}
 """Methods that take a thread which is not loaded."""
 
 ENDS_THREAD = frozenset({"thread/archive", "thread/delete"})

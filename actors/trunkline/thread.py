@@ -36,6 +36,7 @@ from trunkline.messages import (
     Message,
     Progress,
     PromptAnswer,
+    PromptOverdue,
     Ref,
     Refuse,
     Relay,
@@ -48,6 +49,7 @@ from trunkline.messages import (
     ThreadChanged,
     ThreadIdle,
     ThreadStopped,
+    TurnOverdue,
     Unload,
     Unsubscribed,
 )
@@ -65,7 +67,7 @@ from trunkline.protocol.params import (
     TurnStartParams,
     TurnSteerParams,
 )
-from trunkline.store.base import Commit, Committed, StoredThread, StoreFailed, ThreadRecord
+from trunkline.store.base import Commit, Committed, ReleaseThread, StoredThread, StoreFailed, ThreadRecord
 from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = ["Origin", "Thread"]
@@ -167,11 +169,16 @@ class Thread(PooledActor):
 
     def on_start(self) -> None:
         """Tell everybody that the thread is loaded, if they knew it as one that is not."""
-        if not self._is_errand:
-            self._engine.publish_status()
+        try:
+            if not self._is_errand:
+                self._engine.publish_status()
+        except BaseException:
+            self._end(has_failed=True)  # after a failure here nothing else is called
+            raise
 
     def on_batch_end(self) -> None:
         """Let out what the batch published, and see whether the agent has to wait or the thread is idle."""
+        self._see_attended()
         self._feed.flush()
         self._tell_summary()
         self._pace()
@@ -192,8 +199,9 @@ class Thread(PooledActor):
 
     def on_undelivered(self, message: Any) -> None:
         """Answer what came too late."""
-        if isinstance(message, Request):
-            post(message.reply_to, Refuse(message.id, errors.thread_closing(self._id)))
+        request = message.request if isinstance(message, Forked) else message
+        if isinstance(request, Request):
+            post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
         elif isinstance(message, PromptRaised):
             message.reply(Answer("dropped"))
 
@@ -205,6 +213,10 @@ class Thread(PooledActor):
             self._answers[request.method.name](self, request, request.params)
         except RpcError as error:
             self._feed.refuse(request, error)
+        except BaseException:
+            # A bug of ours, which ends this thread. Whoever asked is told before, past the feed.
+            post(request.reply_to, Refuse(request.id, errors.internal()))
+            raise
 
     def _start(self, request: Request, _params: object) -> None:
         self._subscribe(request, with_turns=False)
@@ -389,6 +401,19 @@ class Thread(PooledActor):
         if self._prompts.answer(message, self._feed.subscriber_ids()):
             self._engine.publish_status()
 
+    @handles(PromptOverdue)
+    def _on_prompt_overdue(self, message: PromptOverdue) -> None:
+        timeout_s = self._context.config.prompt_timeout_s
+        if self._prompts.refuse(message.prompt_id, f"nobody answered within {timeout_s:g} s"):
+            self._engine.publish_status()
+
+    def _see_attended(self) -> None:
+        """Refuse what nobody is there to answer, if that is what the server is set up to do."""
+        is_alone = bool(self._prompts) and self._feed.listener is None
+        if is_alone and self._context.config.prompt_without_subscriber == "refuse":
+            self._prompts.refuse_all("nobody is attached")
+            self._engine.publish_status()
+
     # The running turn
 
     @handles(ItemStarted)
@@ -420,6 +445,10 @@ class Thread(PooledActor):
     def _on_interrupt_overdue(self, message: InterruptOverdue) -> None:
         self._engine.on_interrupt_overdue(message)
         self._see_quiet()
+
+    @handles(TurnOverdue)
+    def _on_turn_overdue(self, message: TurnOverdue) -> None:
+        self._engine.on_turn_overdue(message)
 
     def _pace(self) -> None:
         """Hold the agent while even the fastest subscriber is half a log behind, if it takes anything."""
@@ -495,7 +524,7 @@ class Thread(PooledActor):
         self.stop()
 
     def _commit(self, seq: int) -> None:
-        post(self._context.store, Commit(self.actor_ref, seq))
+        post(self._context.store, Commit(self._id, self.actor_ref, seq))
 
     @handles(StoreFailed)
     def _on_store_failed(self, message: StoreFailed) -> None:
@@ -513,4 +542,5 @@ class Thread(PooledActor):
             self._engine.keep_seq_bound(self._feed.last_seq)
         self._prompts.abandon()
         self._engine.abandon()
+        post(self._context.store, ReleaseThread(self._id))
         post(self._router, ThreadStopped(self._id, self.actor_ref, has_failed))

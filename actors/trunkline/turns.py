@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from trunkline.agents.base import Agent, AgentFactory, Turn
 from trunkline.agents.events import TurnEnded, TurnStatus
 from trunkline.errors import TurnFailed, TurnInterrupted
 
-__all__ = ["AgentSlot", "Gate"]
+__all__ = ["AgentSlot", "Gate", "TurnClock"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,26 @@ class Gate:
 
     def _is_shut(self) -> bool:
         return self._is_held or self._inbox_depth() > self._high_water
+
+
+class TurnClock:
+    """Measures how much of its time a turn has had.
+
+    Args:
+        timeout_s: seconds that a turn may take.
+        waited_s: tells for how many seconds the thread has waited for clients in all; the turn is not
+            to blame for those.
+
+    """
+
+    def __init__(self, timeout_s: float, waited_s: Callable[[], float]) -> None:
+        self.timeout_s = timeout_s
+        self._waited_s = waited_s
+        self._started = time.monotonic() - waited_s()
+
+    def left_s(self) -> float:
+        """Return the seconds that are left, 0 or less when there are none."""
+        return self.timeout_s - (time.monotonic() - self._waited_s() - self._started)
 
 
 class AgentSlot:

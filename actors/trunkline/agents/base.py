@@ -61,6 +61,8 @@ class Decision(Enum):
     """Refused; the agent should end its turn by raising `TurnInterrupted`."""
     FAILED = "failed"
     """The client answered with an error or with something that is no decision; taken as a refusal."""
+    UNANSWERED = "unanswered"
+    """Nobody answered in time, or nobody was there to ask; taken as a refusal. The item says which."""
 
     @property
     def accepted(self) -> bool:
@@ -335,6 +337,7 @@ class CommandItem:
         self._command = command
         self._cwd = str(cwd)
         self._started = time.monotonic()
+        self._refusal: JsonObject = {}
         self.item_id = turn.start_item(
             "commandExecution",
             command=command,
@@ -373,6 +376,7 @@ class CommandItem:
         )
         # Running may take long to begin: what counts as the duration is from the approval on.
         self._started = time.monotonic()
+        self._refusal = _refusal(answer)
         return _decision(answer)
 
     def output(self, text: str) -> None:
@@ -397,7 +401,9 @@ class CommandItem:
         """
         duration = None if status == "declined" else round((time.monotonic() - self._started) * 1000)
         kept = {} if kept_output is None else {"aggregatedOutput": kept_output}
-        self._turn.complete_item(self.item_id, status=status, exitCode=exit_code, durationMs=duration, **kept)
+        self._turn.complete_item(
+            self.item_id, status=status, exitCode=exit_code, durationMs=duration, **kept, **self._refusal
+        )
 
 
 class FileChangeItem:
@@ -405,6 +411,7 @@ class FileChangeItem:
 
     def __init__(self, turn: Turn, changes: Sequence[JsonObject]) -> None:
         self._turn = turn
+        self._refusal: JsonObject = {}
         self.item_id = turn.start_item("fileChange", changes=list(changes), status="inProgress")
 
     def ask_approval(self, *, reason: str | None = None, grant_root: Path | None = None) -> Decision:
@@ -417,11 +424,12 @@ class FileChangeItem:
                 "grantRoot": None if grant_root is None else str(grant_root),
             },
         )
+        self._refusal = _refusal(answer)
         return _decision(answer)
 
     def complete(self, status: Literal["completed", "failed", "declined"]) -> None:
         """End the item."""
-        self._turn.complete_item(self.item_id, status=status)
+        self._turn.complete_item(self.item_id, status=status, **self._refusal)
 
 
 def input_text(input: Sequence[JsonObject]) -> str:  # noqa: A002  # the wire's word
@@ -432,11 +440,16 @@ def input_text(input: Sequence[JsonObject]) -> str:  # noqa: A002  # the wire's 
 def _decision(answer: Answer) -> Decision:
     """Read the decision out of an approval's answer."""
     if answer.kind != "result" or answer.result is None:
-        return Decision.FAILED
+        return Decision.FAILED if answer.reason is None else Decision.UNANSWERED
     decision = answer.result["decision"]
     if isinstance(decision, dict):  # an amendment: accepted, and the client wants a rule made of it
         return Decision.ACCEPT_FOR_SESSION
     return Decision(decision)
+
+
+def _refusal(answer: Answer) -> JsonObject:
+    """Return what an item records of an answer that no client gave. Not in the reference."""
+    return {} if answer.reason is None else {"refusalReason": answer.reason}
 
 
 def _question_json(question: Question) -> JsonObject:

@@ -29,7 +29,8 @@ TurnStatus: TypeAlias = Literal["completed", "interrupted", "failed"]
 
 AnswerKind: TypeAlias = Literal["result", "refused", "dropped"]
 """`result`: a client answered and it fits. `refused`: a client answered with an error or with something
-that does not fit the prompt. `dropped`: the turn ended or was interrupted before anybody answered."""
+that does not fit the prompt, or the server refused it itself. `dropped`: the turn ended or was
+interrupted before anybody answered."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -38,6 +39,8 @@ class Answer(msgspec.Struct, frozen=True):
     kind: AnswerKind
     result: JsonObject | None = None
     """The client's result, checked against the prompt's schema; None unless `kind` is `result`."""
+    reason: str | None = None
+    """Why the server refused it itself, such as that its deadline has passed; None if a client did."""
 
 
 class ItemStarted(msgspec.Struct, frozen=True):

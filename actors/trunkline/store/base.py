@@ -22,6 +22,7 @@ __all__ = [
     "Listed",
     "LoadThread",
     "Loaded",
+    "ReleaseThread",
     "SaveItem",
     "SaveThread",
     "SaveTurn",
@@ -155,15 +156,25 @@ class DeleteThread(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True):
     """Say when everything told so far is kept."""
 
+    thread_id: ThreadId
+    """Whose writes it is about."""
     reply_to: pykka.ActorRef[Any]
-    """Told `Committed`."""
+    """Told `Committed`, or `StoreFailed`."""
     token: int
+
+
+class ReleaseThread(msgspec.Struct, frozen=True):
+    """Let another process write the thread: nothing more is saved of it until it is loaded again."""
+
+    thread_id: ThreadId
 
 
 class LoadThread(msgspec.Struct, frozen=True):
     """Read a thread."""
 
     thread_id: ThreadId
+    is_for_writing: bool
+    """Whether it will be written, which only one process may at a time."""
     reply_to: pykka.ActorRef[Any]
     """Told `Loaded`."""
 
@@ -178,7 +189,15 @@ class ListThreads(msgspec.Struct, frozen=True):
 
 
 StoreMessage: TypeAlias = (
-    SaveThread | SaveTurn | SaveItem | DropTurns | DeleteThread | Commit | LoadThread | ListThreads
+    SaveThread
+    | SaveTurn
+    | SaveItem
+    | DropTurns
+    | DeleteThread
+    | Commit
+    | ReleaseThread
+    | LoadThread
+    | ListThreads
 )
 """All that a store takes."""
 
@@ -204,8 +223,12 @@ class Loaded(msgspec.Struct, frozen=True):
     """A thread was read."""
 
     thread_id: ThreadId
+    is_for_writing: bool
+    """As it was asked."""
     thread: StoredThread | None
     """None if it is not stored."""
+    is_busy: bool = False
+    """Whether it was to be written, and another process does so."""
     error: str | None = None
     """Why it could not be read, for the log."""
 

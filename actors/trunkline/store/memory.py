@@ -6,9 +6,6 @@ Threads that are unloaded can be resumed as long as the server runs.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable
-
-import msgspec
 
 from trunkline.actor import Dispatcher, PooledActor, handles, post
 from trunkline.store.base import (
@@ -20,6 +17,7 @@ from trunkline.store.base import (
     ListThreads,
     Loaded,
     LoadThread,
+    ReleaseThread,
     SaveItem,
     SaveThread,
     SaveTurn,
@@ -30,6 +28,8 @@ from trunkline.store.base import (
     ThreadRecord,
     TurnRecord,
 )
+from trunkline.store.cursors import Place, read_cursor
+from trunkline.store.queries import page_of, sort_key
 from trunkline.types import ThreadId, TurnId
 
 __all__ = ["MemoryStore"]
@@ -100,6 +100,10 @@ class MemoryStore(PooledActor):
     def _on_commit(self, message: Commit) -> None:
         post(message.reply_to, Committed(message.token))
 
+    @handles(ReleaseThread)
+    def _on_release_thread(self, _message: ReleaseThread) -> None:
+        """There is no other process."""
+
     @handles(LoadThread)
     def _on_load_thread(self, message: LoadThread) -> None:
         thread = self._threads.get(message.thread_id)
@@ -110,7 +114,7 @@ class MemoryStore(PooledActor):
                 for turn in thread.turns.values()
             ]
             stored = StoredThread(thread.record, tuple(turns))
-        post(message.reply_to, Loaded(message.thread_id, stored))
+        post(message.reply_to, Loaded(message.thread_id, message.is_for_writing, stored))
 
     @handles(ListThreads)
     def _on_list_threads(self, message: ListThreads) -> None:
@@ -119,32 +123,15 @@ class MemoryStore(PooledActor):
 
 
 def _page(records: list[ThreadRecord], query: ThreadQuery, token: int) -> Listed:
-    """Cut a page out of all threads. A cursor is the sort key and the id of an entry.
-
-    `>` in front of it means behind that entry, `=` means from it on.
-    """
-    place = _read_cursor(query.cursor)
+    """Cut a page out of all threads."""
+    place = None if query.cursor is None else read_cursor(query.cursor)
     if query.cursor is not None and place is None:
         return Listed(token, is_bad_cursor=True)
-    key = _sort_key(query)
-    wanted = sorted(
-        (record for record in records if _matches(record, query)), key=key, reverse=query.is_descending
-    )
+    wanted = [record for record in records if _matches(record, query)]
+    wanted.sort(key=lambda record: sort_key(record, query), reverse=query.is_descending)
     if place is not None:
-        wanted = [record for record in wanted if _is_behind(key(record), place, query)]
-    page = wanted[: query.limit]
-    return Listed(
-        token,
-        tuple(page),
-        next_cursor=_cursor(">", key(page[-1])) if len(wanted) > len(page) else None,
-        backwards_cursor=_cursor("=", key(page[0])) if page else None,
-    )
-
-
-def _sort_key(query: ThreadQuery) -> Callable[[ThreadRecord], tuple[int, str]]:
-    if query.sort_key == "created_at":
-        return lambda record: (record.created_at, record.id)
-    return lambda record: (record.updated_at, record.id)
+        wanted = [record for record in wanted if _is_behind(sort_key(record, query), place, query)]
+    return page_of(wanted[: query.limit + 1], query, token)
 
 
 def _matches(record: ThreadRecord, query: ThreadQuery) -> bool:
@@ -160,25 +147,7 @@ def _matches(record: ThreadRecord, query: ThreadQuery) -> bool:
     )
 
 
-class _Place(msgspec.Struct, frozen=True):
-    key: tuple[int, str]
-    is_inclusive: bool
-
-
-def _is_behind(key: tuple[int, str], place: _Place, query: ThreadQuery) -> bool:
+def _is_behind(key: tuple[int, str], place: Place, query: ThreadQuery) -> bool:
     if key == place.key:
         return place.is_inclusive
     return (key < place.key) if query.is_descending else (key > place.key)
-
-
-def _cursor(mark: str, key: tuple[int, str]) -> str:
-    return f"{mark}{key[0]}.{key[1]}"
-
-
-def _read_cursor(cursor: str | None) -> _Place | None:
-    if not cursor or cursor[0] not in ">=":
-        return None
-    number, dot, thread_id = cursor[1:].partition(".")
-    if not dot or not number.isdecimal() or not thread_id:
-        return None
-    return _Place((int(number), thread_id), cursor[0] == "=")
