@@ -487,8 +487,9 @@ class Thread(PooledActor):
         return not self._engine.is_running and not self._prompts and self._feed.listener is None
 
     def _be_used(self) -> None:
-        """Be a loaded thread like any other from now on."""
+        """Be a loaded thread like any other from now on, and idle for no time at all."""
         self._is_errand = False
+        self._is_idle = False
         self._engine.publish_status()
 
     def _watch_idle(self) -> None:
@@ -507,6 +508,7 @@ class Thread(PooledActor):
     @handles(Unload)
     def _on_unload(self, _message: Unload) -> None:
         if not self._is_unused:
+            self._is_idle = False  # or a turn that ends in this very batch would start no new delay
             post(self._router, StillLoaded(self._id))
             return
         if not self._is_errand:
