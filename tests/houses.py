@@ -21,6 +21,7 @@ from trunkline import Agent, AppServer, Config, Decision, Limits, Turn, TurnInte
 from trunkline.connection import Connection
 from trunkline.router import Router
 from trunkline.thread import Thread
+from trunkline.timers import Timers
 from wires import PATIENCE_S, InProcessWire, StdioWire, WebSocketWire, Wire
 
 __all__ = [
@@ -154,11 +155,14 @@ def running_server(
     transport: str = "websocket",
     grace_s: float = 0.0,
     limits: Limits | None = None,
+    timers: Timers | None = None,
     **settings: Any,
 ) -> Iterator[LocalHouse]:
     """Run a server on a free port; its clients are cut off at the end."""
     config = Config(listen=("ws://127.0.0.1:0",), agent=agent, limits=limits or Limits(), **settings)
     server = AppServer(config)
+    if timers is not None:
+        server._timers = timers
     server.start()
     house = LocalHouse(server, transport)
     try:
