@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,11 @@ Serve = Callable[..., LocalHouse]
 def _what_a_server_sends_is_what_codex_reads() -> None:
     if codex_models.are_installed():
         Client.watch = staticmethod(codex_models.check_message)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _servers_keep_out_of_the_users_files() -> None:
+    os.environ["TRUNKLINE_STORE"] = "memory"  # for commands, and for child processes
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,27 @@ environment. A value that does not fit is a mistake of the caller's, which ends 
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import click
+import platformdirs
 
 from trunkline.agents.registry import load_agent
 from trunkline.errors import ConfigError, ListenUrlError
 from trunkline.transports.listen import parse_listen_url
 
-__all__ = ["check_agent", "check_listen_urls", "check_server_url"]
+__all__ = [
+    "check_agent",
+    "check_listen_urls",
+    "check_server_url",
+    "check_store",
+    "default_store",
+    "setting",
+]
+
+FC = TypeVar("FC", bound=Callable[..., Any])
 
 
 def check_agent(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -50,3 +63,26 @@ def check_server_url(_ctx: click.Context, _param: click.Parameter, value: str | 
     if not is_fine:
         raise click.BadParameter(f"`{value}` is not the URL of a server; expected `ws://HOST:PORT`")
     return value
+
+
+def setting(name: str, **attributes: Any) -> Callable[[FC], FC]:
+    """Return an option that is also taken from the environment, and says so in the help.
+
+    Args:
+        name: such as `--unload-after`, which is `TRUNKLINE_UNLOAD_AFTER` in the environment.
+        attributes: of `click.option`.
+
+    """
+    variable = "TRUNKLINE_" + name.removeprefix("--").replace("-", "_").upper()
+    attributes.setdefault("show_default", True)
+    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+
+
+def check_store(_context: click.Context, _option: click.Parameter, value: str) -> Path | Literal["memory"]:
+    """Read `--store`: `memory`, or the path of a file."""
+    return "memory" if value == "memory" else Path(value)
+
+
+def default_store() -> str:
+    """Return the store of `trunkline serve` unless it is told: a file of the user's."""
+    return str(platformdirs.user_data_path("trunkline", appauthor=False) / "threads.sqlite")

@@ -2,104 +2,133 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
 import signal
 import threading
-from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, Literal, Self
 
 import click
 
-from trunkline.config import Config
+from trunkline.config import Config, Limits
 from trunkline.server import AppServer
 from trunkline.transports.listen import ACCEPTED
 from trunkline_cli import logs
 from trunkline_cli.logs import LogFormat
-from trunkline_cli.options import check_agent, check_listen_urls
+from trunkline_cli.options import check_agent, check_listen_urls, check_store, default_store, setting
 
 __all__ = ["serve"]
+
+DEFAULTS = Limits()
 
 STOP_GRACE_S = 10.0
 """How long running turns may take to end once the server is told to stop."""
 
-_StopRequests: TypeAlias = queue.SimpleQueue[int | None]
-"""Signals to stop by, and None for the end of the client on stdio."""
+CLIENT_GONE = 0
+"""No signal has this number."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @click.command(short_help="Run a server.")
-@click.option(
+@setting(
     "--listen",
     metavar="URL",
     multiple=True,
     default=("stdio://",),
-    show_default=True,
-    envvar="TRUNKLINE_LISTEN",
-    show_envvar=True,
     callback=check_listen_urls,
     help=f"Where to be reached: {ACCEPTED.replace('`', '')}. May be given several times.",
 )
-@click.option(
+@setting(
     "--agent",
     metavar="NAME",
     default="shell",
-    show_default=True,
-    envvar="TRUNKLINE_AGENT",
-    show_envvar=True,
     callback=check_agent,
     help="What answers turns: shell, script or package.module:Class.",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(logs.LEVELS, case_sensitive=False),
-    default="info",
-    show_default=True,
-    envvar="TRUNKLINE_LOG_LEVEL",
-    show_envvar=True,
-    help="How much to log, to standard error.",
+@setting(
+    "--store",
+    metavar="PATH",
+    default=default_store,
+    show_default="a file of yours",
+    callback=check_store,
+    help="Where threads are kept: an SQLite file, or `memory` for as long as the server runs.",
 )
-@click.option(
-    "--log-format",
-    type=click.Choice(logs.FORMATS),
-    default="text",
-    show_default=True,
-    envvar="TRUNKLINE_LOG_FORMAT",
-    show_envvar=True,
-    help="Log lines for people, or one JSON object a line.",
-)
-@click.option(
+@setting(
     "--unload-after",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=60.0,
-    show_default=True,
-    envvar="TRUNKLINE_UNLOAD_AFTER",
-    show_envvar=True,
     help="When to unload a thread without subscribers and activity.",
 )
-def serve(
-    listen: tuple[str, ...], agent: str, log_level: str, log_format: LogFormat, unload_after: float
-) -> None:
+@setting(
+    "--log-events",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.log_events,
+    help="Events a thread keeps for clients that are behind or come back.",
+)
+@setting(
+    "--log-bytes",
+    metavar="BYTES",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.log_bytes,
+    help="Bytes of events a thread keeps for the same.",
+)
+@setting(
+    "--stall-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULTS.stall_timeout_s,
+    help="When to close a client that takes nothing of what it is sent; it is warned at half of that.",
+)
+@setting(
+    "--log-level",
+    type=click.Choice(logs.LEVELS, case_sensitive=False),
+    default="info",
+    help="How much to log, to standard error.",
+)
+@setting(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    help="Log lines for people, or one JSON object a line.",
+)
+def serve(log_level: str, log_format: LogFormat, **settings: Any) -> None:
     """Run a server until it is told to stop.
 
     SIGTERM, SIGINT and SIGHUP end it in order; a second SIGTERM or SIGINT at once. A server on stdio:// also
     ends when its client closes standard input.
     """
     logs.configure(log_level, log_format)
-    server = AppServer(Config(listen=listen, agent=agent, unload_after_s=unload_after))
-    with _stop_requests() as stop_requests:
+    server = AppServer(_config(**settings))
+    with _StopRequests() as stop_requests:
         server.start()
+        watch = threading.Thread(target=_watch, args=(server, stop_requests), name="trunkline-watch")
+        watch.start()
         grace_s = STOP_GRACE_S
         try:
             _announce(server)
-            if _wait(server, stop_requests) is None:
+            if stop_requests.wait() == CLIENT_GONE:
                 grace_s = 0  # nobody is left for whom a turn would have to end well
         finally:
             server.stop(grace_s=grace_s)
+            watch.join()
+
+
+def _config(
+    *,
+    listen: tuple[str, ...],
+    agent: str,
+    store: Path | Literal["memory"],
+    unload_after: float,
+    log_events: int,
+    log_bytes: int,
+    stall_timeout: float,
+) -> Config:
+    limits = Limits(log_events=log_events, log_bytes=log_bytes, stall_timeout_s=stall_timeout)
+    return Config(listen=listen, agent=agent, store=store, unload_after_s=unload_after, limits=limits)
 
 
 def _announce(server: AppServer) -> None:
@@ -110,42 +139,49 @@ def _announce(server: AppServer) -> None:
         click.echo(f"healthz: {listener.health_url}", err=True)
 
 
-def _wait(server: AppServer, stop_requests: _StopRequests) -> int | None:
-    """Wait until the client on stdio has gone, or somebody wants the server to stop.
+def _watch(server: AppServer, stop_requests: _StopRequests) -> None:
+    """Wait for the end of the client on stdio, or of the server."""
+    server.wait_closed()
+    stop_requests.put_client_gone()
 
-    Returns:
-        The number of the signal; None if the client has gone.
 
+class _StopRequests:
+    """Why the server should stop: a signal, or that its client has gone. The main thread waits for the first.
+
+    A byte in a pipe for each. The interpreter itself writes those of signals, in the C handler: a main
+    thread that waits for anything else can miss a signal that comes just before it begins to wait.
     """
 
-    def watch() -> None:
-        server.wait_closed()
-        stop_requests.put(None)
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)  # what `set_wakeup_fd` wants
+        self._before: dict[int, Any] = {}
+        self._wakeup_fd_before = -1
 
-    # The main thread waits for one thing, which signals and the server's own end both put something into.
-    threading.Thread(target=watch, name="trunkline-watch", daemon=True).start()
-    return stop_requests.get()
+    def __enter__(self) -> Self:
+        # What is ignored on purpose stays ignored: `nohup` does that with SIGHUP.
+        wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._wakeup_fd_before = signal.set_wakeup_fd(self._write_fd)
+        self._before = {number: signal.signal(number, self._on_signal) for number in wanted}
+        return self
 
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequests]:
-    """Turn the first signal into a request to stop. A second one ends the process at once."""
-    requests: _StopRequests = queue.SimpleQueue()
-    seen: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if seen and number != signal.SIGHUP:  # a terminal that closes may say so more than once
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        seen.append(number)
-        # Putting into a SimpleQueue is safe here, even if it interrupts another put.
-        requests.put(number)
-
-    # What is ignored on purpose stays ignored: `nohup` does that with SIGHUP.
-    wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, on_signal) for number in wanted}
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_fd_before)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def wait(self) -> int:
+        """Wait for the first reason to stop: the number of a signal, or `CLIENT_GONE`."""
+        return os.read(self._read_fd, 1)[0]
+
+    def put_client_gone(self) -> None:
+        """Say that the client has gone. Any thread."""
+        os.write(self._write_fd, bytes([CLIENT_GONE]))
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        # From now on a signal has its usual effect, and ends the process at once; but a terminal that
+        # closes may say so more than once.
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
