@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from itertools import count
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from trunkline_cli.load import messages
@@ -20,9 +23,13 @@ from trunkline_cli.load.result import Result
 from trunkline_cli.load.run import Settings, WorkerHandle, run_load
 from trunkline_cli.load.worker import Worker
 
-__all__ = ["FakeServer", "JsonObject", "Peer", "running", "run", "scenario"]
+__all__ = ["FakeServer", "JsonObject", "Peer", "run", "running", "scenario", "worker_thread"]
 
 JsonObject = dict[str, Any]
+
+# Clients that misbehave are no news here.
+_QUIET = logging.getLogger("load.fakes")
+_QUIET.setLevel(logging.CRITICAL)
 
 
 class Peer:
@@ -32,10 +39,8 @@ class Peer:
         self.ws = ws
 
     def send(self, message: JsonObject) -> None:
-        try:
+        with suppress(ConnectionClosed):  # it has left, and its handler ends
             self.ws.send(json.dumps(message, separators=(",", ":")))
-        except ConnectionClosed:
-            pass  # it has left; its handler ends
 
     def reply(self, request: JsonObject, result: JsonObject) -> None:
         self.send({"id": request["id"], "result": result})
@@ -58,6 +63,7 @@ class FakeServer:
         self.prompts: dict[int, tuple[str, str]] = {}
         self.requests: list[JsonObject] = []
         self.turns = count(1)
+        self.prompt_ids = count()
         self.server: Server | None = None
         self._threads: list[threading.Thread] = []
 
@@ -71,9 +77,11 @@ class FakeServer:
         peer = Peer(ws)
         try:
             for text in ws:
-                message = json.loads(text)
+                message = self.read(text)
                 with self.lock:
-                    if "method" in message:
+                    if "error" in message and "id" not in message:
+                        peer.send({"id": None, "error": {"code": message["error"], "message": "bad"}})
+                    elif "method" in message:
                         self.requests.append(message)
                         self.on_request(peer, message)
                     else:
@@ -82,6 +90,17 @@ class FakeServer:
             pass
         with self.lock:
             self.leave(peer)
+
+    def read(self, text: str | bytes) -> Any:
+        """Return the message in a text; or `{"error": CODE}` to answer it with that."""
+        return json.loads(text)
+
+    def accept(self) -> bool:
+        """Whether the next connection is let in."""
+        return True
+
+    def process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        return None if self.accept() else connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
 
     def leave(self, peer: Peer) -> None:
         if peer in self.everybody:
@@ -137,7 +156,7 @@ class FakeServer:
         peer.reply(request, {"turn": {"id": turn_id}})
         self.publish(thread_id, "turn/started", {"turn": {"id": turn_id}})
         if word == "ask":
-            prompt = len(self.prompts)
+            prompt = next(self.prompt_ids)
             self.prompts[prompt] = thread_id, turn_id
             self.publish(
                 thread_id, "item/commandExecution/requestApproval", {"turnId": turn_id}, prompt=prompt
@@ -186,7 +205,15 @@ class FakeServer:
 @contextmanager
 def running(fake: FakeServer) -> Iterator[FakeServer]:
     """Have the fake listen on a free port."""
-    with serve(fake.handle, "127.0.0.1", 0, compression=None, close_timeout=1) as server:
+    with serve(
+        fake.handle,
+        "127.0.0.1",
+        0,
+        compression=None,
+        close_timeout=1,
+        process_request=fake.process_request,
+        logger=_QUIET,
+    ) as server:
         fake.server = server
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -205,7 +232,9 @@ def scenario(text: str, **members: str) -> Scenario:
     return parse_scenario(f'name = "test"\n{head}{text}', "test")
 
 
-def _worker_thread(job: messages.Job, control: Any) -> WorkerHandle:
+def worker_thread(job: messages.Job, control: Any) -> WorkerHandle:
+    """Run a worker as a thread: it starts in no time, and shares what a test has patched."""
+
     def work() -> None:
         with control:
             Worker(job, control).run()
@@ -216,4 +245,4 @@ def _worker_thread(job: messages.Job, control: Any) -> WorkerHandle:
 def run(fake: FakeServer, text: str, workers: int = 1, **members: str) -> Result:
     """Run a scenario against the fake, with workers that are threads: their start takes no time."""
     with running(fake):
-        return run_load(scenario(text, **members), Settings(fake.url, workers=workers), _worker_thread)
+        return run_load(scenario(text, **members), Settings(fake.url, workers=workers), worker_thread)

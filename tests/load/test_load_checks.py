@@ -30,6 +30,7 @@ name = "callers"
 connections = 2
 steps = [
   { do = "initialize" },
+  { do = "begin" },
   { do = "repeat", times = 5, steps = [{ do = "call", method = "thread/loaded/list" }] },
 ]
 """

@@ -145,12 +145,13 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Every threshold holds, no promise was broken, nothing is left over and nothing is missing."""
+        """Every threshold holds, no promise was broken, and nothing is left over, missing or unfinished."""
         return (
             all(verdict.passed for verdict in self.verdicts)
             and not self.breaches
             and not self.left_over
             and not self.missing
+            and not self.unfinished
         )
 
     @property

@@ -48,7 +48,8 @@ def parse_threshold(text: str) -> Threshold:
         text=text.strip(),
         metric=" ".join(match["metric"].split()),
         operator=cast("Literal['<', '<=', '>', '>=', '==']", match["operator"]),
-        limit=float(match["limit"]) * _UNITS[match["unit"]],
+        # 2501 µs is 0.002501 s and not 0.0025009999999999998 s.
+        limit=round(float(match["limit"]) * _UNITS[match["unit"]], 12),
     )
 
 
