@@ -8,10 +8,12 @@ kinds: `PlainConsole` here, for pipes and for terminals without a line editor, a
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
-import sys
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TextIO, TypeAlias
 
@@ -121,6 +123,7 @@ class PlainConsole:
         self._stopped = False
         # A byte in this pipe wakes the thread that waits for the input: `_wanted` or `_stopped` has changed.
         self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
 
     @property
     def interactive(self) -> bool:
@@ -183,6 +186,26 @@ class PlainConsole:
 
     def run(self, put: Callable[[UserInput], None]) -> None:
         """Read lines until `stop`."""
+        with self._woken_by_signals():
+            self._read_lines(put)
+
+    @contextlib.contextmanager
+    def _woken_by_signals(self) -> Iterator[None]:
+        """Have signals end the wait for input.
+
+        Their handlers run in the main thread once it is not waiting; one that comes just before the wait
+        begins would go unnoticed until the next line. The interpreter writes this byte by itself.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(self._wake_in)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+
+    def _read_lines(self, put: Callable[[UserInput], None]) -> None:
         lines = _Lines(self._fd)
         while not self._stopped:
             if self._wanted and (message := lines.take()) is not None:
@@ -236,8 +259,3 @@ class _Lines:
             self._text = ""
             return Line(line)
         return InputEnded()
-
-
-def standard_console() -> PlainConsole:
-    """Return the plain console over the process's own streams."""
-    return PlainConsole(sys.stdin, sys.stdout, sys.stderr)

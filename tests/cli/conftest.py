@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.processes import Server
+from cli.processes import PATIENCE_S, Server
 from trunkline_cli import logs
 
 
@@ -15,8 +15,10 @@ def _no_thread_left() -> Iterator[None]:
     """Every thread that a test causes ends with it."""
     before = set(threading.enumerate())
     yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert not left, f"threads left over: {left}"
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(PATIENCE_S)  # it may be at its last line
+    assert not any(thread.is_alive() for thread in left), f"threads left over: {left}"
 
 
 @pytest.fixture(autouse=True)

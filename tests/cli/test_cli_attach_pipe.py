@@ -96,6 +96,7 @@ def test_a_server_that_dies_is_one_line() -> None:
         process.stdin.flush()
         assert process.stdout.readline() == "here\n"
         server.kill()
+        process.wait(PATIENCE_S)  # its input is still open
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("Error: the connection to the server is lost: ")

@@ -16,6 +16,7 @@ import pytest
 
 from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
 from trunkline_cli.client import Client, Disconnected, Incoming, RpcFailure, ServerGone
+from trunkline_cli.serve import CLIENT_GONE, _StopRequests
 from trunkline_cli.wire import open_client
 
 
@@ -161,3 +162,11 @@ def test_stdio_and_a_socket_can_be_served_together() -> None:
             with open_client(url, ignore) as other:
                 assert other.request("thread/loaded/list")["data"] == [thread_id]
         assert process.returncode == 0
+
+
+def test_no_reason_to_stop_is_missed_before_somebody_waits_for_it() -> None:
+    with _StopRequests() as stop_requests:
+        signal.raise_signal(signal.SIGHUP)
+        stop_requests.put_client_gone()
+        assert [stop_requests.wait(), stop_requests.wait()] == [signal.SIGHUP, CLIENT_GONE]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
