@@ -94,7 +94,7 @@ class Witness(threading.Thread):
 
     @property
     def last_seq(self) -> int:
-        return max(message["seq"] for message in self.client.arrived if "seq" in message)
+        return max(int(message["seq"]) for message in self.client.arrived if "seq" in message)
 
     def completed(self) -> Iterator[tuple[str, bytes]]:
         """Go through the completed items: id, and bytes as they were sent."""
