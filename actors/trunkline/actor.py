@@ -130,6 +130,7 @@ class Dispatcher:
         get = self._ready.get
         while (run := get()) is not None:
             run()
+            del run  # it holds its actor, and the next one may be long in coming
 
 
 class _Inbox:
