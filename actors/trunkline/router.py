@@ -64,6 +64,7 @@ from trunkline.protocol.params import (
     ThreadListParams,
     ThreadStartParams,
 )
+from trunkline.protocol.product import check_start
 from trunkline.records import fork_copy, new_record
 from trunkline.store.base import (
     ReleaseThread,
@@ -294,6 +295,7 @@ class Router(PooledActor):
         return loaded
 
     def _start_thread(self, request: Request, params: ThreadStartParams) -> None:
+        check_start(params)
         base = self._context.config.cwd or Path.cwd()
         record = new_record(params, base=base, agent_name=self._context.agent_name)
         self._forward(request, record.id, self._load(record, None, Origin.NEW))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,19 +32,45 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
+class _Screen(pyte.Screen):
+    """A screen that answers, where it may."""
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], None] | None) -> None:
+        super().__init__(columns, rows)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        if self._answer is not None:
+            self._answer(data)
+
+
 class Terminal:
-    """`trunkline` with these arguments, on a terminal."""
+    """`trunkline` with these arguments, or another program, on a terminal.
+
+    Args:
+        args: of `trunkline`.
+        program: another program, with its arguments.
+        is_talking: whether the terminal answers when it is asked what it is and where its cursor stands.
+        columns: its width.
+        rows: its height.
+        env: added to the environment of the child.
+        cwd: the child's directory.
+        stdout: where the child's output goes, if not to the terminal.
+
+    """
 
     def __init__(
         self,
         *args: str,
+        program: Sequence[str] = (),
+        is_talking: bool = False,
         columns: int = 100,
         rows: int = 40,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdout: int | None = None,
     ) -> None:
-        self._screen = pyte.Screen(columns, rows)
+        self._screen = _Screen(columns, rows, self.type if is_talking else None)
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
         self._ended = False
@@ -53,7 +79,7 @@ class Terminal:
         self._fd, child_fd = os.openpty()
         fcntl.ioctl(child_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _LOGIN, *command(*args)],
+            [sys.executable, "-c", _LOGIN, *(program or command(*args))],
             stdin=child_fd,
             stdout=child_fd if stdout is None else stdout,
             stderr=child_fd,

@@ -59,15 +59,28 @@ def test_a_method_about_a_product_that_is_not_listed_is_unknown(house: LocalHous
     assert error["code"] == -32601
 
 
-def test_a_turn_whose_answer_is_to_have_a_form_is_not_begun(serve: Serve, tmp_path: object) -> None:
-    """As the terminal client does for a title: its words must not be run as a command."""
+def test_a_thread_that_is_to_make_up_a_title_is_not_started(serve: Serve) -> None:
+    """The terminal client starts one: the instructions it gives are not for a shell to run."""
+    alice, bob = (house := serve(agent="shell")).connect("alice"), house.connect("bob")
+
+    error = alice.refused("thread/start", ephemeral=True, threadSource="thread_title")
+
+    assert error == {
+        "code": -32600,
+        "message": "titles are not supported: name the thread with thread/name/set",
+    }
+    assert alice.request("thread/loaded/list")["data"] == []
+    bob.expect_nothing()
+
+
+def test_a_turn_whose_answer_is_to_have_a_form_is_not_begun(serve: Serve) -> None:
     client = serve(agent="shell").connect(experimentalApi=True)
-    thread_id = client.start_thread(ephemeral=True, threadSource="thread_title", approvalPolicy="never")
+    thread_id = client.start_thread(approvalPolicy="never")
 
     error = client.refused(
         "turn/start",
         threadId=thread_id,
-        input=text_input(f"touch {tmp_path}/title"),
+        input=text_input("echo {}"),
         outputSchema={"type": "object", "properties": {"title": {"type": "string"}}},
     )
 

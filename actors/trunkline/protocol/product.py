@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
+from trunkline.protocol import errors
+from trunkline.protocol.params import ThreadStartParams
 from trunkline.types import JsonObject
 
-__all__ = ["PRODUCT_METHODS", "ProductMethod", "product_answer"]
+__all__ = ["PRODUCT_METHODS", "ProductMethod", "check_start", "product_answer"]
 
 
 class ProductMethod(msgspec.Struct, frozen=True):
@@ -72,6 +74,21 @@ def product_answer(method: str, agent_name: str) -> JsonObject | None:
 
     """
     return _model_list(agent_name) if method == _MODELS else _ANSWERS.get(method)
+
+
+def check_start(params: ThreadStartParams) -> None:
+    """Refuse a thread that is for a product.
+
+    The terminal client has a model make up a title for its task: beside the first turns it starts a thread
+    of its own for that, with instructions as its input. An agent would take them for its work, and a shell
+    run them. The client does without a title.
+
+    Raises:
+        RpcError: the thread is to make up a title.
+
+    """
+    if params.thread_source == "thread_title":
+        raise errors.invalid_request("titles are not supported: name the thread with thread/name/set")
 
 
 def _model_list(agent_name: str) -> JsonObject:
