@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pykka
 import pytest
@@ -69,6 +70,12 @@ def puppets() -> Puppets:
 def stage(serve: Serve, puppets: Puppets) -> LocalHouse:
     """A server whose agents are the `puppets`."""
     return serve(agent=puppets)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where threads are kept, in each of the ways: the second one holds events back until they are."""
+    return tmp_path / "threads.sqlite" if request.param == "sqlite" else "memory"
 
 
 @pytest.fixture(params=["websocket", "in-process", "stdio"])

@@ -9,10 +9,11 @@ import queue
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import pykka
 
@@ -27,6 +28,7 @@ from wires import PATIENCE_S, InProcessWire, StdioWire, WebSocketWire, Wire
 __all__ = [
     "ChildHouse",
     "House",
+    "Known",
     "LocalHouse",
     "Play",
     "Puppets",
@@ -93,6 +95,13 @@ class _House:
             client.wire.cut()
 
 
+class Known(NamedTuple):
+    """A connection's actor, known without holding it."""
+
+    stopped: threading.Event
+    actor: weakref.ref[Connection]
+
+
 class LocalHouse(_House):
     """A server in this process.
 
@@ -106,6 +115,16 @@ class LocalHouse(_House):
         super().__init__()
         self.server = server
         self._transport = transport
+        self.known: list[Known] = []
+        """Every client that ever came in."""
+        connect = server._connect
+
+        def connect_and_note(*args: Any) -> Any:
+            ref = connect(*args)
+            self.known.append(Known(ref.actor_stopped, ref._actor_weakref))
+            return ref
+
+        server._connect = connect_and_note  # type: ignore[assignment]
 
     @property
     def url(self) -> str:
@@ -138,6 +157,24 @@ class LocalHouse(_House):
                 return peer.connection
         raise AssertionError(f"{client.name} is not known to the router")
 
+    def settle(self, *living: Client) -> list[Known]:
+        """Return once the actors of all connections but these have stopped, and everybody knows it.
+
+        Returns:
+            Those that have stopped.
+
+        """
+        # Its handshake is read after that of every socket that was connected before it.
+        last = self.connect("last")
+        kept = [self.connection(client).actor_stopped for client in (*living, last)]
+        gone = [known for known in self.known if known.stopped not in kept]
+        for known in gone:
+            assert known.stopped.wait(PATIENCE_S), f"{known.actor()} lives on"
+        last.fence(*self.router._threads)
+        self.lose(last)
+        self.known = [known for known in self.known if known not in gone and not known.stopped.is_set()]
+        return gone
+
     def lose(self, client: Client, *, politely: bool = False) -> None:
         """End a client's connection, and return once its actor has stopped."""
         connection = self.connection(client)
@@ -163,8 +200,8 @@ def running_server(
     server = AppServer(config)
     if timers is not None:
         server._timers = timers
-    server.start()
     house = LocalHouse(server, transport)
+    server.start()
     try:
         yield house
     finally:
