@@ -137,7 +137,7 @@ class FakeServer:
         peer.reply(request, self.position(thread_id))
 
     def position(self, thread_id: str) -> JsonObject:
-        where = {"seq": self.seqs[thread_id]} if self.numbered else {}
+        where = {"seq": self.seqs[thread_id], "epoch": "e"} if self.numbered else {}
         return {"thread": {"id": thread_id}, **where}
 
     def on_thread_unsubscribe(self, peer: Peer, request: JsonObject) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from load.fakes import FakeServer, JsonObject, Peer, run
-from load.steps import CALL, ROOM, Witness, do, group, repeat, requests_of
+from load.steps import CALL, RESUME, ROOM, Witness, do, group, repeat, requests_of
 
 
 def test_initialize_connects_and_says_what_is_opted_out_of() -> None:
@@ -380,3 +380,84 @@ def test_a_connection_is_counted_once_however_it_ends() -> None:
     opened = sum(interval.opened for interval in result.phases.values())
     closed = sum(interval.closed for interval in result.phases.values())
     assert (opened, closed) == (2, 2)
+
+
+class Remembering(FakeServer):
+    """Keeps every event, and sends those after a number on a resume. Cuts a client off in mid-turn, once."""
+
+    def __init__(self, skip: int = 0) -> None:
+        super().__init__()
+        self.events: list[JsonObject] = []
+        self.skip = skip
+
+    def publish(self, thread_id: str, method: str, params: JsonObject, *, prompt: int | None = None) -> None:
+        event = {"method": method, "params": {"threadId": thread_id, **params}, "seq": len(self.events) + 1}
+        self.events.append(event)
+        self.seqs[thread_id] = len(self.events)
+        for peer in list(self.subscribers[thread_id]):
+            peer.send(event)
+
+    def on_thread_resume(self, peer: Peer, request: JsonObject) -> None:
+        thread_id, after = request["params"]["threadId"], request["params"].get("afterSeq")
+        self.subscribers[thread_id].append(peer)
+        if after is None:
+            peer.reply(request, {**self.position(thread_id), "delivery": "snapshot"})
+            return
+        assert request["params"]["epoch"] == "e"
+        peer.reply(request, {**self.position(thread_id), "delivery": "events"})
+        for event in self.events[after + self.skip :]:
+            peer.send(event)
+
+
+RECONNECTING = (
+    ROOM
+    + group(
+        do("initialize")
+        + RESUME
+        + do("begin")
+        + do("wait", 'method = "item/agentMessage/delta", count = 5')
+        + do("drop")
+        + do("barrier", 'name = "gone"')
+        + do("barrier", 'name = "done"')
+        + do("initialize")
+        + do("resume", 'threads = "room", after_last = true')
+        + do("stay")
+    )
+    + group(
+        do("initialize")
+        + RESUME
+        + do("begin")
+        + do("turn", 'text = "say 10"')
+        + do("barrier", 'name = "gone"')
+        + do("turn", 'text = "say 20"')
+        + do("barrier", 'name = "done"')
+        + do("turn", 'text = "say 5"')
+    ).replace('"g"', '"driver"')
+)
+
+
+def test_a_client_that_comes_back_for_what_it_missed_has_it_all_and_nothing_twice() -> None:
+    result = run(Remembering(), RECONNECTING)
+
+    assert result.passed
+    assert not result.errors
+    assert not result.expected
+
+
+@pytest.mark.parametrize(("skip", "what"), [(1, "gap"), (-1, "repeat")])
+def test_what_is_lost_or_comes_twice_across_a_reconnect_is_caught(skip: int, what: str) -> None:
+    result = run(Remembering(skip), RECONNECTING)
+
+    assert f": {what}: expected event" in result.breaches["order"].example
+
+
+def test_a_snapshot_in_place_of_the_events_is_told_apart() -> None:
+    class Forgetful(Remembering):
+        def on_thread_resume(self, peer: Peer, request: JsonObject) -> None:
+            request["params"].pop("afterSeq", None)
+            super().on_thread_resume(peer, request)
+
+    result = run(Forgetful(), RECONNECTING)
+
+    assert result.passed
+    assert result.expected == {"thread/resume: a snapshot, as events were no longer kept": 1}

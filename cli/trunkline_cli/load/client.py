@@ -88,6 +88,7 @@ class Client:
         "planned",
         "requests_sent",
         "rng",
+        "seen",
         "session",
         "thread_id",
         "turn_id",
@@ -114,6 +115,8 @@ class Client:
         self.planned: float | None = None
         """The moment for which the next request was planned, in an open loop."""
         self.requests_sent = 0
+        self.seen: dict[str, tuple[str, int]] = {}
+        """Epoch and number of the last event received over earlier connections, by thread."""
         self.barriers: dict[str, int] = {}
         """How often this client has come to each barrier."""
         self.answer: model.Answer | None = None
@@ -218,11 +221,18 @@ class Client:
         if session is None:
             return
         self._free_slot()
-        self.requests_sent = session.requests_sent
+        self._remember(session)
         if session.peer.is_open:
             self.where.interval.closed += 1
         session.end()
         session.peer.drop(reset=reset)
+
+    def _remember(self, session: Session) -> None:
+        """Keep what the next connection needs of one that has ended."""
+        self.requests_sent = session.requests_sent
+        for thread_id, subscription in session.subscriptions.items():
+            if subscription.seq is not None and subscription.epoch is not None:
+                self.seen[thread_id] = subscription.epoch, subscription.seq
 
     def on_open(self) -> None:
         """Part of `Driver`."""
@@ -237,7 +247,7 @@ class Client:
         self._free_slot()
         interval = self.where.interval
         if session is not None:
-            self.requests_sent = session.requests_sent
+            self._remember(session)
             if session.was_open:
                 interval.closed += 1
         if self.closing:

@@ -87,6 +87,9 @@ class Resume(_Step, frozen=True, tag="resume"):
     pick: Pick = "round-robin"
     """Which of the set: by the number of the connection in its group, by the seed, or `index`."""
     index: Count = 0
+    after_last: bool = False
+    """Ask for the events after the last one this client has received of the thread, over this connection
+    or an earlier one. Then no event may be missing or come twice across the two."""
     params: dict[str, Any] = {}
 
 

@@ -120,18 +120,38 @@ def _resume(client: Client, step: model.Resume) -> Script:
             thread_id = threads[client.index % len(threads)]
             client.is_first = client.index < len(threads)
     params = {"threadId": thread_id, "excludeTurns": True, **step.params}
+    after = None
+    if step.after_last and thread_id in client.seen:
+        params["epoch"], params["afterSeq"] = client.seen[thread_id]
+        after = params["afterSeq"]
     reply = yield from _request(
-        client, "thread/resume", params, effect=lambda result: _subscribed(client, result)
+        client, "thread/resume", params, effect=lambda result: _subscribed(client, result, after)
     )
     _must(reply)
 
 
-def _subscribed(client: Client, result: dict[str, Any]) -> None:
-    """Take note of what an answer to `thread/start` or `thread/resume` means."""
-    if client.session is not None:
-        client.thread_id = result["thread"]["id"]
-        seq = result.get("seq")
-        client.session.subscribe(result["thread"]["id"], seq if isinstance(seq, int) else None)
+def _subscribed(client: Client, result: dict[str, Any], after: int | None = None) -> None:
+    """Take note of what an answer to `thread/start` or `thread/resume` means.
+
+    Args:
+        client: who asked.
+        result: the answer.
+        after: the number after which events were asked for, if any.
+
+    """
+    if client.session is None:
+        return
+    client.thread_id = result["thread"]["id"]
+    seq = result.get("seq")
+    if after is not None:
+        # A server may no longer have the events; then it has to say that it sent a snapshot.
+        if result.get("delivery") == "events":
+            seq = after
+        else:
+            client.where.interval.expected["thread/resume: a snapshot, as events were no longer kept"] += 1
+    client.session.subscribe(
+        result["thread"]["id"], seq if isinstance(seq, int) else None, result.get("epoch")
+    )
 
 
 def _unsubscribe(client: Client, _step: model.Unsubscribe) -> Script:

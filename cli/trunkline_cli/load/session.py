@@ -199,7 +199,7 @@ class Session:
     def _send(self, message: dict[str, Any]) -> None:
         self.peer.send(wire.client_frame(wire.TEXT, orjson.dumps(message)))
 
-    def subscribe(self, thread_id: str, seq: int | None) -> None:
+    def subscribe(self, thread_id: str, seq: int | None, epoch: str | None = None) -> None:
         """Take note that this connection is subscribed to a thread, from event `seq` + 1 on."""
         known = self.subscriptions.get(thread_id)
         if known is not None and known.active:
@@ -209,7 +209,7 @@ class Session:
             log = self._where.logs[thread_id] = ThreadLog()
         log.readers += 1
         subscription = Subscription(thread_id, log, strict=self.strict)
-        subscription.seq = seq
+        subscription.seq, subscription.epoch = seq, epoch
         self.subscriptions[thread_id] = subscription
 
     def unsubscribe(self, thread_id: str) -> None:

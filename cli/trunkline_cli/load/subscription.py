@@ -29,6 +29,7 @@ class Subscription:
         "_resolved",
         "active",
         "checksums",
+        "epoch",
         "last_turn_completed",
         "log",
         "seq",
@@ -43,6 +44,8 @@ class Subscription:
         """False once the answer to `thread/unsubscribe` was read."""
         self.seq: int | None = None
         """Number of the last event; None if it is not known, or if the server does not number them."""
+        self.epoch: str | None = None
+        """What the numbers belong to; None if the server does not say."""
         self.strict = strict
         """False if the connection opted out of notifications: then numbers may be missing."""
         self.last_turn_completed: str | None = None
