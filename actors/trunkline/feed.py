@@ -87,6 +87,10 @@ class Feed:
         """How many connections are subscribed."""
         return 0 if self.listener is None else len(self.listener)
 
+    def is_subscribed(self, connection_id: ConnectionId) -> bool:
+        """Whether a connection is a subscriber."""
+        return self.listener is not None and connection_id in self.listener
+
     def subscriber_ids(self) -> tuple[ConnectionId, ...]:
         """Return the connections that are subscribed."""
         return () if self.listener is None else tuple(each.connection_id for each in self.listener)

@@ -269,7 +269,7 @@ class Router(PooledActor):
             logger.error("x thread %s: cannot be read from the store: %s", message.thread_id, message.error)
             raise errors.internal()
         if message.is_busy:
-            raise errors.invalid_request(f"thread {message.thread_id} already has an active writer")
+            raise errors.active_writer(message.thread_id)
         if message.thread_id in self._threads:  # loaded for a request before this one
             self._pass_to_thread(request, message.thread_id)
             return

@@ -40,7 +40,7 @@ def check_stored(method: str, thread_id: ThreadId, stored: StoredThread | None) 
     """
     if method == "thread/unarchive":
         if stored is None or not stored.record.is_archived:
-            raise errors.invalid_request(f"no archived rollout found for thread id {thread_id}")
+            raise errors.not_archived(thread_id)
     elif stored is None:
         raise (errors.thread_not_loaded if method in _READS else errors.no_rollout)(thread_id)
     elif stored.record.is_archived and method == "thread/archive":

@@ -248,7 +248,11 @@ class Thread(PooledActor):
     def _revert(self, request: Request, params: RevertParams) -> None:
         def revert() -> None:
             self._engine.revert(TurnId(params.before_turn_id))
-            self._subscribe(request, with_turns=False)
+            if self._feed.is_subscribed(request.connection_id):
+                # A new subscription would begin here, and skip what this one has not been sent yet.
+                self._feed.reply(request, self._joined_json(with_turns=False))
+            else:
+                self._subscribe(request, with_turns=False)
             self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
 
         self._do_when_quiet(request, revert)
@@ -261,7 +265,9 @@ class Thread(PooledActor):
 
     def _unarchive(self, request: Request, _params: object) -> None:
         if not self._engine.record.is_archived:
-            raise errors.invalid_request(f"thread {self._id} already has an active writer")
+            if self._is_errand:  # nobody knows that it is loaded
+                raise errors.not_archived(self._id)
+            raise errors.active_writer(self._id)
         self._engine.set_archived(is_archived=False)
         self._feed.reply(request, {"thread": self._thread_json()})
         self._feed.notify("thread/unarchived", {"threadId": self._id}, to_everybody=True)
@@ -358,19 +364,22 @@ class Thread(PooledActor):
         self._prompts.subscriber_came(request.connection_id)
 
         def welcome(generation: int) -> Subscribed:
-            result = {
-                **self._snapshot_json(with_turns=with_turns),
-                **self._engine.settings_json(),
-                **self._engine.cursors_json(),
-                # Not in the reference: the place of this answer in the thread's events, and what follows.
-                "seq": self._feed.last_seq,
-                "epoch": self._feed.epoch,
-                "delivery": "snapshot" if after_seq is None else "events",
-            }
+            delivery = "snapshot" if after_seq is None else "events"
+            reply = Reply(request.id, {**self._joined_json(with_turns=with_turns), "delivery": delivery})
             prompts = self._prompts.messages(are_sent=after_seq is None)
-            return Subscribed(self._id, self.actor_ref, generation, Reply(request.id, result), prompts)
+            return Subscribed(self._id, self.actor_ref, generation, reply, prompts)
 
         self._feed.subscribe(request.connection_id, request.reply_to, welcome, after_seq)
+
+    def _joined_json(self, *, with_turns: bool) -> JsonObject:
+        return {
+            **self._snapshot_json(with_turns=with_turns),
+            **self._engine.settings_json(),
+            **self._engine.cursors_json(),
+            # Not in the reference: the place of this answer among the thread's events.
+            "seq": self._feed.last_seq,
+            "epoch": self._feed.epoch,
+        }
 
     def _snapshot_json(self, *, with_turns: bool) -> JsonObject:
         if not with_turns:

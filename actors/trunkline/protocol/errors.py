@@ -13,6 +13,7 @@ from trunkline.types import JsonObject
 __all__ = [
     "MAX_INPUT_CHARS",
     "ErrorCode",
+    "active_writer",
     "archived",
     "draining",
     "input_too_long",
@@ -22,6 +23,7 @@ __all__ = [
     "method_not_found",
     "needs_experimental",
     "no_rollout",
+    "not_archived",
     "overloaded",
     "parse_error",
     "thread_closing",
@@ -121,6 +123,16 @@ def archived(thread_id: str) -> RpcError:
     return invalid_request(
         f"session {thread_id} is archived. Run `codex unarchive {thread_id}` to unarchive it first."
     )
+
+
+def not_archived(thread_id: str) -> RpcError:
+    """The thread is not in the archive."""
+    return invalid_request(f"no archived rollout found for thread id {thread_id}")
+
+
+def active_writer(thread_id: str) -> RpcError:
+    """The thread is loaded, here or in another process."""
+    return invalid_request(f"thread {thread_id} already has an active writer")
 
 
 def thread_closing(thread_id: str) -> RpcError:
