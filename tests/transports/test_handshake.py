@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from websockets.server import ServerProtocol
 
 from transports.links import Listen, Recorders
 from transports.raw import TEXT, RawClient, frame, request
+from trunkline.transports.handshake import Handshake
 from trunkline.transports.websocket import WebSocketLimits
 
 
@@ -125,6 +127,23 @@ def test_who_stops_within_the_handshake_is_cut_after_a_while(
 
         client.wait_for_cut()
     assert links.empty()
+
+
+def test_frames_behind_the_request_are_told_from_it_wherever_the_bytes_are_cut() -> None:
+    data = request() + frame(TEXT, b"eager")
+    for cut in range(1, len(data)):
+        protocol = ServerProtocol()
+        handshake = Handshake(protocol, lambda: True)
+        rest = handshake.feed(data[:cut])
+        if not handshake.is_done:
+            assert not rest
+            rest = handshake.feed(data[cut:])
+        else:
+            rest += data[cut:]
+
+        assert handshake.is_done
+        assert rest == frame(TEXT, b"eager")
+        assert protocol.data_to_send()[0].startswith(b"HTTP/1.1 101 ")
 
 
 def test_who_stops_within_the_handshake_costs_nobody_anything(listen: Listen, echoes: Recorders) -> None:

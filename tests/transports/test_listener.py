@@ -118,7 +118,7 @@ def test_a_listener_that_closes_says_so_to_every_client(listen: Listen, links: R
 
 
 def test_a_listener_that_closes_cuts_who_does_not_take_part(listen: Listen, links: Recorders) -> None:
-    listener = listen(links)
+    listener = listen(links, limits=WebSocketLimits(close_timeout_s=3600.0))
     with (
         RawClient(listener, receive_buffer=4096).upgrade(),
         RawClient(listener) as half,
@@ -134,6 +134,24 @@ def test_a_listener_that_closes_cuts_who_does_not_take_part(listen: Listen, link
         assert get(other.closed).code == 1001
         half.wait_for_cut()
         assert client.read_frame().code == 1001
+
+
+def test_a_listener_that_closes_does_not_wait_for_a_handshake(listen: Listen, links: Recorders) -> None:
+    listener = listen(links, limits=WebSocketLimits(handshake_timeout_s=3600.0))
+    with RawClient(listener) as client:
+        assert listener.close(timeout_s=PATIENCE_S)
+        client.wait_for_cut()
+
+
+def test_a_connection_that_comes_after_the_close_is_closed(listen: Listen, links: Recorders) -> None:
+    listener = listen(links)
+    assert listener.close()
+    late, _ = pair = socket.socketpair()
+    listener._add(late, "late")
+    for sock in pair:
+        sock.close()
+
+    assert not listener._links
 
 
 def test_the_end_of_the_loop_closes_what_is_left_and_is_told(links: Recorders) -> None:

@@ -325,4 +325,5 @@ def test_lines_come_out_the_same_however_the_bytes_are_cut() -> None:
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
         assert [text for piece in pieces for text in splitter.feed(piece)] == whole
         assert splitter.finish() == []
+    assert LineSplitter(10).feed(b"x" * 12) == [UNREADABLE]  # known before its end, and not kept
     assert whole == ["one", "two €", UNREADABLE, UNREADABLE, "end"]

@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from transports.links import PATIENCE_S
+from transports.links import PATIENCE_S, Recorder
+from trunkline.transports.base import Closed
+from trunkline.transports.relay import Relay
 from trunkline.transports.turns import Tally, Turns, Window
 from trunkline.transports.waker import Waker
 
@@ -211,3 +213,29 @@ def test_no_wake_up_is_lost() -> None:
     owner.join(PATIENCE_S)
     assert len(taken) == threads * count
     waker.close()
+
+
+def test_a_relay_passes_on_nothing_after_the_close() -> None:
+    calls: list[str] = []
+
+    class Events(Recorder):
+        def on_closed(self, closed: Closed) -> None:
+            calls.append(closed.reason)
+            relay.drained()
+
+        def on_messages(self, messages: tuple[str, ...]) -> None:
+            calls.extend(messages)
+
+        def on_drained(self) -> None:
+            calls.append("drained")
+
+    relay = Relay()
+    relay.messages(("before",))
+    relay.closed(Closed(1000, "first"))
+    relay.closed(Closed(1001, "second"))
+    relay.messages(("after",))
+    relay.attach(Events(None))  # type: ignore[arg-type]  # it looks at no link
+    relay.messages(("after",))
+    relay.input_ended()
+
+    assert calls == ["before", "first"]

@@ -14,6 +14,7 @@ from transports.raw import BINARY, CONT, PING, PONG, TEXT, Frame, RawClient, fra
 from trunkline.transports.base import Link
 from trunkline.transports.framing import TEXT_FRAMING
 from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
+from trunkline.transports.websocket_link import WebSocketLink, protocol_logger
 
 
 def unconsumed(link: Link) -> Recorder:
@@ -58,10 +59,10 @@ def test_fragments_are_joined_even_with_a_ping_and_a_cut_character_between(
         )
         assert client.read_frame() == Frame(PONG, b"between")
         client.send(frame(CONT, euro[2:] + b"z") + frame(TEXT, b"next"))
+        client.send(frame(TEXT, b"an", fin=False) + frame(CONT, b"other"))
         recorder = links.next()
 
-        assert get(recorder.texts) == "a€z"
-        assert get(recorder.texts) == "next"
+        assert [get(recorder.texts) for _ in range(3)] == ["a€z", "next", "another"]
 
 
 def test_a_client_that_sends_a_byte_at_a_time_is_understood(listen: Listen, echoes: Recorders) -> None:
@@ -240,6 +241,34 @@ def test_reading_stops_while_the_client_does_not_take_what_is_sent(listen: Liste
         assert [get(recorder.texts) for _ in range(3)] == ["first", "second", "third"]
 
 
+def test_reading_goes_on_when_another_thread_has_sent_the_last_of_what_was_unsent(
+    listen: Listen, echoes: Recorders
+) -> None:
+    links = Recorders()
+    listener, other = listen(links), listen(echoes)
+    with RawClient(listener, receive_buffer=4096).upgrade() as client:
+        recorder = links.next()
+        link = recorder.link
+        assert isinstance(link, WebSocketLink)
+        turns = link._outbox._turns
+        link.send(TEXT_FRAMING.frame(b"x" * 8_000_000))
+        fence(other, echoes)
+        client.send(frame(TEXT, b"are you there"))
+        turns.hold()  # as a thread that is about to write
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
+        reader = threading.Thread(target=client.read_text)
+        reader.start()
+        fence(other, echoes)  # the loop has found the socket writable, and the turn taken
+        while link.unsent_bytes:
+            turns.release()
+            turns.hold()
+            link._outbox.writable()
+        turns.release()
+        reader.join(PATIENCE_S)
+
+        assert get(recorder.texts) == "are you there"
+
+
 def test_no_wake_up_is_lost_when_another_thread_consumes(listen: Listen) -> None:
     slow = Recorders(unconsumed)
     listener = listen(slow, limits=WebSocketLimits(max_outstanding_messages=1))
@@ -279,8 +308,13 @@ def test_a_callback_that_raises_closes_its_own_connection_only(
     assert "closed because of an error of ours" in caplog.text
 
 
-def test_payloads_are_not_logged(listen: Listen, echoes: Recorders, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_asked_for", [False, True])
+def test_payloads_are_not_logged(
+    listen: Listen, echoes: Recorders, caplog: pytest.LogCaptureFixture, is_asked_for: bool
+) -> None:
     caplog.set_level(logging.DEBUG)
+    if is_asked_for:
+        caplog.set_level(logging.DEBUG, logger=protocol_logger.name)
     listener = listen(echoes)
     with RawClient(listener).upgrade() as client:
         client.send(frame(TEXT, b"a secret") + frame(PING, b"a secret") + frame(BINARY, b"a secret"))
@@ -291,4 +325,5 @@ def test_payloads_are_not_logged(listen: Listen, echoes: Recorders, caplog: pyte
         get(echoes.next().closed)
 
     assert "OPEN" in caplog.text
+    assert ("connection open" in caplog.text) == is_asked_for  # what the parser says of itself
     assert "secret" not in caplog.text

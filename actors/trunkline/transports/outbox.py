@@ -63,6 +63,7 @@ class Outbox:
         "_on_drained",
         "_shut_down_when_empty",
         "_sock",
+        "_turns",
         "_waiting",
         "_waiting_bytes",
         "put",
@@ -81,7 +82,8 @@ class Outbox:
         self._on_blocked = on_blocked
         self._on_drained = on_drained
         self._on_broken = on_broken
-        self.put: Callable[[_Item], None] = Turns(self._work).put
+        self._turns: Turns[_Item] = Turns(self._work)
+        self.put = self._turns.put
         """Send bytes, after all that was put before. Any thread; never blocks."""
         self.unsent = 0
         """Bytes that wait for the socket to take more. If not 0, `on_drained` or `on_broken` will follow."""

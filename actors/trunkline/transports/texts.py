@@ -58,7 +58,7 @@ class TextCollector:
         # Decoded twice: now, so that the first bad byte is noticed in its own fragment; and as a
         # whole at the end, as bytes are kept in the least space, however small the fragments are.
         assert self._decoder is not None
-        self._decoder.decode(bytes(frame.data), final=frame.fin)
+        self._decoder.decode(bytes(frame.data))
         self._fragments += frame.data
         if frame.fin:
             texts.append(str(self._fragments, "utf-8"))

@@ -100,7 +100,6 @@ class WebSocketLink:
     """
 
     __slots__ = (
-        "_close_token",
         "_events",
         "_gone",
         "_handshake",
@@ -152,8 +151,6 @@ class WebSocketLink:
         self._window = Window(
             max_messages=limits.max_outstanding_messages, max_bytes=limits.max_outstanding_bytes
         )
-        # Taken by the first of all who call `close`.
-        self._close_token: list[None] = [None]
         self._interest = 0
         self._wants_write = False
         self._is_paused = False
@@ -189,10 +186,6 @@ class WebSocketLink:
 
         The codes that are never sent, 1005 and 1006, cut the connection without a close frame.
         """
-        try:
-            self._close_token.pop()
-        except IndexError:
-            return
         self.is_open = False
         self._loop.call_soon(self._begin_close, code, reason)
 
