@@ -67,11 +67,11 @@ from trunkline.protocol.params import (
 from trunkline.protocol.product import check_start
 from trunkline.records import fork_copy, new_record
 from trunkline.store.base import (
-    ReleaseThread,
     Listed,
     ListThreads,
     Loaded,
     LoadThread,
+    ReleaseThread,
     StoredThread,
     ThreadQuery,
     ThreadRecord,

@@ -50,10 +50,11 @@ def test_the_caller_of_a_fork_is_subscribed_to_the_fork_only(loaded: LocalHouse)
     alice, bob = loaded.connect("alice"), loaded.connect("bob")
     source = with_turns(alice, 1)
     fork = bob.request("thread/fork", threadId=source)["thread"]["id"]
-    bob.drain()
 
     alice.run_turn(source, "text in the source")
-    assert {event["method"] for event in bob.drain(source)} <= {"thread/status/changed"}
+    bob.fence(source)
+    told = {event["method"] for event in bob.events_of(source)}
+    assert told <= {"thread/started", "thread/status/changed"}
     assert bob.request("thread/unsubscribe", threadId=source)["status"] == "notSubscribed"
     assert bob.request("thread/unsubscribe", threadId=fork)["status"] == "unsubscribed"
 
