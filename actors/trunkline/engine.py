@@ -403,7 +403,11 @@ class Engine:
     # Turns
 
     def _new_turn(self, state: TurnState, content: list[JsonObject], history: History) -> _Running:
-        gate = Gate(self._inbox_depth, self._context.config.limits.inbox_high_water)
+        limits = self._context.config.limits
+        # Half of the log may be waiting for subscribers when the gate is shut. What is in the inbox then
+        # still has to fit, with room for a batch, and for what JSON makes of text: up to six bytes for one.
+        high_water = min(limits.inbox_high_water, limits.log_events // 8)
+        gate = Gate(self._inbox_depth, high_water, max_chars=limits.log_bytes // 32)
         timeout_s = self._context.config.turn_timeout_s
         clock = None if timeout_s is None else TurnClock(timeout_s, lambda: self._prompts.waited_s)
         return _Running(self._new_handle(state, content, history, gate), gate, state, clock)
@@ -415,7 +419,7 @@ class Engine:
         thread = self._thread
 
         def emit(event: TurnEvent) -> None:  # on the agent's thread
-            gate.wait_open()
+            gate.wait_open(len(event.text) if type(event) is ItemDelta else 0)
             if not post(thread, event):
                 raise TurnInterrupted
 

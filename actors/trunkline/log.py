@@ -74,7 +74,9 @@ class EventLog:
 
     Args:
         max_events: events to keep, 1 or more.
-        max_bytes: bytes of payload to keep, 1 or more. The newest chunk is kept whatever its size.
+        max_bytes: bytes of payload to keep, 1 or more. The newest chunk is kept whatever its size, and an
+            event counts with an eighth of this at most: one long message, which comes once more when it
+            is complete, must not push out what nobody can have read yet.
         last_seq: the number of the last event before this log began.
 
     """
@@ -82,12 +84,13 @@ class EventLog:
     def __init__(self, *, max_events: int, max_bytes: int, last_seq: int = 0) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._max_weight = max_bytes // 8
         self._chunks: list[Chunk] = []
         self._firsts: list[int] = []  # first_seq of each chunk, for bisect
-        self._offsets: list[int] = []  # bytes that were ever appended before each chunk
+        self._offsets: list[int] = []  # bytes that ever counted before each chunk
         self._evicted = 0  # chunks at the front of the lists that are no longer in the log
         self._size = 0
-        self._total = 0  # bytes ever appended
+        self._total = 0  # bytes that ever counted
         self.last_seq = last_seq
 
     @property
@@ -97,7 +100,7 @@ class EventLog:
 
     @property
     def size(self) -> int:
-        """Bytes of payload in the log."""
+        """Bytes of payload in the log, as they count."""
         return self._size
 
     def append(self, chunk: Chunk) -> None:
@@ -105,11 +108,12 @@ class EventLog:
         self._chunks.append(chunk)
         self._firsts.append(chunk.first_seq)
         self._offsets.append(self._total)
-        self._size += chunk.size
-        self._total += chunk.size
+        weight = self._weight(chunk)
+        self._size += weight
+        self._total += weight
         self.last_seq = chunk.last_seq
         while self._is_over_limit():
-            self._size -= self._chunks[self._evicted].size
+            self._size -= self._weight(self._chunks[self._evicted])
             self._chunks[self._evicted] = chunk  # lets go of the evicted one
             self._evicted += 1
         if self._evicted > 64 and self._evicted * 2 > len(self._chunks):
@@ -138,6 +142,11 @@ class EventLog:
             index += 1
             if chunk.last_seq > seq:
                 yield chunk.after(seq) if chunk.first_seq <= seq else chunk
+
+    def _weight(self, chunk: Chunk) -> int:
+        if chunk.size <= self._max_weight:
+            return chunk.size
+        return sum(min(len(event.payload), self._max_weight) for event in chunk.events)
 
     def _is_over_limit(self) -> bool:
         if len(self._chunks) - self._evicted <= 1:

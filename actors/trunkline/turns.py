@@ -24,29 +24,42 @@ class Gate:
     """Where an agent waits while its thread has too much to do.
 
     The agent's thread passes through; the actor shuts and opens, and never waits. The gate is shut
-    while more than `high_water` messages are in the actor's inbox, or while the actor says so.
+    while more than `high_water` messages are in the actor's inbox (fewer for one with much text: what is
+    in the inbox must fit into the thread's log), or while the actor says so.
 
     Args:
         inbox_depth: tells how many messages are in the actor's inbox, on any thread.
         high_water: messages in the inbox at which the agent begins to wait.
+        max_chars: characters of text that may be in the inbox, about.
 
     """
 
-    def __init__(self, inbox_depth: Callable[[], int], high_water: int) -> None:
+    def __init__(self, inbox_depth: Callable[[], int], high_water: int, max_chars: int) -> None:
         self._inbox_depth = inbox_depth
         self._high_water = high_water
+        self._max_chars = max_chars
         self._opened = threading.Event()
         self._has_waiter = False
         self._is_held = False
+        self._is_open_for_good = False
 
-    def wait_open(self) -> None:
-        """Wait until the actor keeps up. For any thread of the agent."""
-        while self._is_shut():
+    def wait_open(self, chars: int = 0) -> None:
+        """Wait until the actor keeps up. For any thread of the agent.
+
+        Args:
+            chars: the length of the text that the agent is about to tell.
+
+        """
+        limit = self._high_water
+        if chars * limit > self._max_chars:
+            # As many as there may be if all are as long. A few in any case: there are other messages too.
+            limit = max(self._max_chars // chars, 4)
+        while self._is_shut(limit):
             self._opened.clear()
             # The order matters: the actor looks for a waiter after it has taken messages, so either it
             # sees this waiter, or this look sees what it took.
             self._has_waiter = True
-            if not self._is_shut():
+            if not self._is_shut(limit):
                 self._opened.set()  # for another one who is about to wait, and whose wake-up was cleared
                 break
             self._opened.wait()
@@ -63,12 +76,11 @@ class Gate:
 
     def open_for_good(self) -> None:
         """Let everybody through from now on: the actor has ended, or the turn has."""
-        self._high_water = 1 << 62
-        self._is_held = False
+        self._is_open_for_good = True
         self._opened.set()
 
-    def _is_shut(self) -> bool:
-        return self._is_held or self._inbox_depth() > self._high_water
+    def _is_shut(self, limit: int) -> bool:
+        return not self._is_open_for_good and (self._is_held or self._inbox_depth() > limit)
 
 
 class TurnClock:
