@@ -19,7 +19,7 @@ Message: TypeAlias = dict[str, Any]
 UNKNOWN_ID = "01900000-0000-7000-8000-000000000000"
 """A UUID that names no thread."""
 
-_SHOWN = 40
+_SHOWN = 12
 """Messages that a failure shows."""
 
 
@@ -28,7 +28,7 @@ def text_input(text: str) -> list[Message]:
     return [{"type": "text", "text": text}]
 
 
-def shorten(message: object, limit: int = 300) -> str:
+def shorten(message: object, limit: int = 200) -> str:
     """Return a message as one line that can be read."""
     text = json.dumps(message, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: limit - 20]} … {text[-20:]}"
