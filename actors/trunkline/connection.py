@@ -401,6 +401,8 @@ class Connection(PooledActor):
     def _flush(self) -> None:
         """Hand the link what it takes at once, and a little more."""
         link = self._link
+        if self._state is _State.CLOSED:
+            self._out = []  # the link takes nothing more, and it may be a while until it is gone
         while self._out and link.unsent_bytes == 0:
             data = self._take_out()
             if data:  # not if everything was opted out of
