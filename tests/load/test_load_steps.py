@@ -346,14 +346,45 @@ def test_steering_and_interrupting_name_the_turn_that_was_started() -> None:
 def test_a_request_without_which_the_rest_makes_no_sense_ends_the_connection() -> None:
     class Refusing(FakeServer):
         def on_thread_start(self, peer: Peer, request: JsonObject) -> None:
-            peer.send({"id": request["id"], "error": {"code": -32001, "message": "Server overloaded"}})
+            peer.send({"id": request["id"], "error": {"code": -32600, "message": "no"}})
 
     fake = Refusing()
 
     result = run(fake, group(do("initialize") + do("start") + do("turn", 'text = "x"')))
 
-    assert result.errors == {"thread/start: -32001 Server overloaded": 1}
+    assert result.errors == {"thread/start: -32600 no": 1}
     assert requests_of(fake, "turn/start") == []
+
+
+def test_a_server_that_is_overloaded_is_asked_again_later() -> None:
+    class Overloaded(FakeServer):
+        refusals = 3
+
+        def on_request(self, peer: Peer, request: JsonObject) -> None:
+            if request["method"] in ("thread/start", "thread/loaded/list") and self.refusals:
+                self.refusals -= 1
+                peer.send({"id": request["id"], "error": {"code": -32001, "message": "overloaded"}})
+            else:
+                super().on_request(peer, request)
+
+    result = run(
+        Overloaded(), group(do("initialize") + do("start") + do("turn", 'text = "x"')), duration="5s"
+    )
+    assert (result.errors, result.expected) == ({}, {"thread/start: -32001 overloaded": 3})
+    assert result.measured.latencies["turn"].total == 1
+
+    # A call is what is measured: it is not sent again.
+    assert run(Overloaded(), group(do("initialize") + 4 * CALL)).errors.total() == 3
+
+
+def test_a_server_that_stays_overloaded_is_an_error() -> None:
+    class Overloaded(FakeServer):
+        def on_thread_start(self, peer: Peer, request: JsonObject) -> None:
+            peer.send({"id": request["id"], "error": {"code": -32001, "message": "overloaded"}})
+
+    result = run(Overloaded(), group(do("initialize") + do("start")), duration="5s", timeout="100ms")
+
+    assert result.errors == {"thread/start: overloaded to the end": 1}
 
 
 # Ways to fail to connect

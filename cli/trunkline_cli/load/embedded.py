@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ class StartFailed(Exception):
 
 
 class EmbeddedServer:
-    """A server with the script agent. A context manager.
+    """A server with the script agent and an SQLite store. A context manager.
 
     It has its own process so that what is measured of it is of it alone, and what it leaves behind is
     not mixed up with what the load side has.
@@ -115,18 +116,20 @@ def _serve(pipe: Pipe) -> None:
     from trunkline.server import AppServer
 
     descriptors, threads = _descriptors(), set(threading.enumerate())
-    try:
-        server = AppServer(Config(listen=("ws://127.0.0.1:0",), agent="script"))
-        server.start()
-    except TrunklineError as error:
-        pipe.send(("failed", str(error)))
-        return
-    pipe.send(("ready", (server.listeners[0].url, os.getpid())))
-    pipe.recv()
-    pipe.send(("connections", _connections_left()))
-    pipe.recv()
-    server.stop()
-    pipe.send(("stopped", _left(descriptors, threads)))
+    with tempfile.TemporaryDirectory(prefix="trunkline-load-") as folder:
+        config = Config(listen=("ws://127.0.0.1:0",), agent="script", store=Path(folder) / "threads.sqlite3")
+        try:
+            server = AppServer(config)
+            server.start()
+        except TrunklineError as error:
+            pipe.send(("failed", str(error)))
+            return
+        pipe.send(("ready", (server.listeners[0].url, os.getpid())))
+        pipe.recv()
+        pipe.send(("connections", _connections_left()))
+        pipe.recv()
+        server.stop()
+        pipe.send(("stopped", _left(descriptors, threads)))
 
 
 def _connections_left() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from trunkline_cli.load import mischief, model
 from trunkline_cli.load.client import Client, Lost, Script, TimedOut, Wait
+from trunkline_cli.load.pending import OVERLOADED
 from trunkline_cli.load.subscription import DELTA
 
 __all__ = ["run_script"]
@@ -15,6 +16,8 @@ __all__ = ["run_script"]
 Request: TypeAlias = Generator[Wait, Any, dict[str, Any] | None]
 """A script that returns the answer."""
 
+_FIRST_PAUSE_S = 0.05
+_LAST_PAUSE_S = 2.0
 LATE_S = 0.01
 """An open loop's send that this process held up for longer counts as late."""
 
@@ -72,7 +75,7 @@ def _initialize(client: Client, step: model.Initialize) -> Script:
     if step.opt_out:
         capabilities["optOutNotificationMethods"] = step.opt_out
     params = {"clientInfo": _CLIENT_INFO, "capabilities": capabilities}
-    _must((yield from _request(client, "initialize", params)))
+    yield from _insist(client, "initialize", params)
     if client.session is not None:
         client.session.notify("initialized")
 
@@ -104,7 +107,7 @@ def _start(client: Client, step: model.Start) -> Script:
         _subscribed(client, result)
         client.is_first = True
 
-    _must((yield from _request(client, "thread/start", step.params, effect=subscribe)))
+    yield from _insist(client, "thread/start", step.params, subscribe)
 
 
 def _resume(client: Client, step: model.Resume) -> Script:
@@ -124,10 +127,7 @@ def _resume(client: Client, step: model.Resume) -> Script:
     if step.after_last and thread_id in client.seen:
         params["epoch"], params["afterSeq"] = client.seen[thread_id]
         after = params["afterSeq"]
-    reply = yield from _request(
-        client, "thread/resume", params, effect=lambda result: _subscribed(client, result, after)
-    )
-    _must(reply)
+    yield from _insist(client, "thread/resume", params, lambda result: _subscribed(client, result, after))
 
 
 def _subscribed(client: Client, result: dict[str, Any], after: int | None = None) -> None:
@@ -207,22 +207,53 @@ def _request(
     *,
     wait: bool = True,
     expect_error: bool = False,
+    insists: bool = False,
     effect: Callable[[dict[str, Any]], None] | None = None,
 ) -> Request:
     """Send a request and, with `wait`, wait for its answer."""
     if client.session is None:
         raise Lost("not connected")
     client.session.request(
-        method, params, since=client.take_planned(), awaited=wait, expect_error=expect_error, effect=effect
+        method,
+        params,
+        since=client.take_planned(),
+        awaited=wait,
+        expect_error=expect_error,
+        insists=insists,
+        effect=effect,
     )
     reply: dict[str, Any] | None = (yield client.await_answer(method)) if wait else None
     return reply
 
 
-def _must(reply: dict[str, Any] | None) -> None:
-    """Give the connection up if a request failed without which its further steps make no sense."""
-    if reply is not None and "error" in reply:
-        raise Lost("refused")
+def _insist(
+    client: Client,
+    method: str,
+    params: dict[str, Any],
+    effect: Callable[[dict[str, Any]], None] | None = None,
+) -> Script:
+    """Send a request without which the further steps make no sense.
+
+    A server that is overloaded says that it wants to be asked again later: with a growing pause, drawn by
+    the seed, so that those it has turned away do not all come back at once.
+    """
+    deadline = time.monotonic() + client.where.scenario.timeout
+    pause = _FIRST_PAUSE_S
+    while True:
+        reply = yield from _request(client, method, params, insists=True, effect=effect)
+        error = None if reply is None else reply.get("error")
+        if error is None:
+            return
+        if error.get("code") != OVERLOADED:
+            raise Lost("refused")
+        if time.monotonic() > deadline:
+            client.where.interval.errors[f"{method}: overloaded to the end"] += 1
+            raise Lost("refused")
+        client.wake_at(time.monotonic() + client.rng.uniform(0.5, 1.5) * pause)
+        yield Wait.MOMENT
+        if client.where.over:
+            raise Lost("the run is over")
+        pause = min(2 * pause, _LAST_PAUSE_S)
 
 
 # Time
@@ -255,6 +286,7 @@ def _repeat(client: Client, step: model.Repeat) -> Script:
         except Lost:
             if not isinstance(step.steps[0], _CONNECTING):
                 raise
+            client.drop()  # a connection that was refused something is still there
 
 
 def _until(client: Client, planned: float) -> Script:

@@ -11,25 +11,23 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from trunkline_cli.load import wire
 from trunkline_cli.load.deltas import Deltas
 from trunkline_cli.load.peer import Peer, Surroundings
+from trunkline_cli.load.pending import OVERLOADED, Pending, error_kind
 from trunkline_cli.load.stats import SLOW_DELIVERY
 from trunkline_cli.load.subscription import DELTA, Subscription, is_for_subscribers
 from trunkline_cli.load.threadlog import ThreadLog
 
-__all__ = ["Driver", "Pending", "Session", "Shared"]
+__all__ = ["Driver", "Session", "Shared"]
 
 # An answer that succeeded, told by its first bytes: its result is only parsed if somebody wants it.
 _RESULT = re.compile(rb'\{"id":(\d+),"result":')
 _MARK = re.compile(rb"@(\d{19})@")
-# What differs from case to case in an error's text, and would make every error a kind of its own.
-_PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+")
-
 _IDS_PER_CONNECTION = 1 << 24
 
 
@@ -58,19 +56,6 @@ class Driver(Protocol):
 
     def on_lost(self, why: str) -> None:
         """The connection is gone."""
-
-
-class Pending(NamedTuple):
-    """A request that is not answered yet."""
-
-    method: str
-    since: float
-    """`time.monotonic()` when it was, or should have been, sent."""
-    awaited: bool
-    """The driver is told the answer."""
-    expect_error: bool
-    effect: Callable[[dict[str, Any]], None] | None
-    """Called with the result, before anything that follows it is read."""
 
 
 class Session:
@@ -165,6 +150,7 @@ class Session:
         since: float | None = None,
         awaited: bool = True,
         expect_error: bool = False,
+        insists: bool = False,
         effect: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Send a request.
@@ -175,12 +161,13 @@ class Session:
             since: the moment from which its latency counts; now, if not given.
             awaited: tell the driver of its answer.
             expect_error: an error is what is wanted.
+            insists: the driver asks again if the server is overloaded.
             effect: called with the result before anything after it is read.
 
         """
         self._number_requests += 1
         self._pending[self._number_requests] = Pending(
-            method, time.monotonic() if since is None else since, awaited, expect_error, effect
+            method, time.monotonic() if since is None else since, awaited, expect_error, insists, effect
         )
         self._send({"id": self._number_requests, "method": method, "params": params})
 
@@ -389,14 +376,15 @@ class Session:
         if pending is None or not isinstance(error, dict):
             if isinstance(error, dict) and (number is None or number in self.provoked):
                 errors = interval.expected if self.provoked else interval.errors
-                errors[f"for no request: {_kind(error)}"] += 1
+                errors[f"for no request: {error_kind(error)}"] += 1
             else:
                 self._breach("response", f"a response that this connection did not ask for: {message}")
             return
         interval.requests += 1
         interval.record(pending.method, int((time.monotonic() - pending.since) * 1_000_000))
-        errors = interval.expected if pending.expect_error else interval.errors
-        errors[f"{pending.method}: {_kind(error)}"] += 1
+        is_expected = pending.expect_error or (pending.insists and error.get("code") == OVERLOADED)
+        errors = interval.expected if is_expected else interval.errors
+        errors[f"{pending.method}: {error_kind(error)}"] += 1
         if pending.awaited:
             self._driver.on_reply({"error": error})
 
@@ -486,8 +474,3 @@ class Session:
 
     def _breach(self, check: str, example: str) -> None:
         self._where.interval.breach(check, f"connection {self._driver.number}: {example}")
-
-
-def _kind(error: dict[str, Any]) -> str:
-    """Return what an error has in common with others of its kind."""
-    return f"{error.get('code')} {_PARTICULARS.sub('…', str(error.get('message')))[:120]}"

@@ -1,0 +1,254 @@
+"""Measures this server, and beside it `codex app-server`, and prints the table of docs/performance.md.
+
+    python tests/load/compare.py             the table
+    python tests/load/compare.py --curves    what a delivery and a close cost, over four sizes
+
+`codex app-server` is measured if the package `openai-codex-cli-bin` is installed; its model is the
+stand-in of tests/codex_stand_in.py. Every measurement has a server of its own, and both servers are
+driven by the same scenarios with the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "cli")]
+
+from codex_stand_in import codex_binary  # noqa: E402  # the path has to be there before
+from load.measure import Target, codex, embedded, load, ours  # noqa: E402
+
+JsonObject = dict[str, Any]
+Server = Callable[[], AbstractContextManager[Target]]
+
+GROUP = """
+[[groups]]
+name = "{name}"
+connections = {connections}
+{more}
+steps = [{steps}]
+"""
+JOIN = '{ do = "initialize" }, { do = "resume", threads = "rooms" }, { do = "begin" }, '
+QUIET = JOIN.replace('"initialize"', '"initialize", opt_out = ["thread/started", "thread/status/changed"]')
+STAY = '{ do = "stay" }, { do = "close" }'
+STREAM = '{ do = "repeat", steps = [{ do = "turn", text = "say 2000 8" }] }, { do = "close" }'
+
+
+def group(name: str, connections: int, steps: str, more: str = "") -> str:
+    return GROUP.format(name=name, connections=connections, steps=steps, more=more)
+
+
+def scenario(name: str, *groups: str, threads: int = 1, duration: str = "5s") -> str:
+    sets = f'[[threads]]\nname = "rooms"\ncount = {threads}\nprepare = "text ready"\n' if threads else ""
+    return f'name = "{name}"\nduration = "{duration}"\ntimeout = "60s"\n{sets}' + "".join(groups)
+
+
+# The table
+
+
+def fanout(server: Server, duration: str) -> JsonObject:
+    with server() as target:
+        return load(target, "fanout", "--connections", "256", "--duration", duration)
+
+
+def requests(server: Server, connections: int, duration: str) -> JsonObject:
+    with server() as target:
+        return load(target, "requests", "--connections", str(connections), "--duration", duration)
+
+
+def idle(server: Server) -> JsonObject:
+    with server() as target:
+        return load(target, "idle", "--connections", "1000")
+
+
+def measure(server: Server, duration: str) -> dict[str, float]:
+    """Measure what both servers are measured by."""
+    fanned, many, one = (
+        fanout(server, duration),
+        requests(server, 256, duration),
+        requests(server, 1, duration),
+    )
+    return {
+        "deliveries/s": fanned["deliveries"]["perSecond"],
+        "CPU per delivery": fanned["server"]["cpuUsPerDelivery"],
+        "requests/s": many["requests"]["perSecond"],
+        "p50": one["latencies"]["thread/loaded/list"]["p50Us"],
+        "memory": idle(server)["server"]["bytesPerConnection"],
+    }
+
+
+def ten_thousand(duration: str) -> str:
+    result = embedded("fanout", "--connections", "10000", "--duration", duration)
+    found = []
+    for problem in ("errors", "expected"):
+        if result[problem]:
+            found.append(f"{sum(result[problem].values()):,} {problem}")
+    found += [f"{check} broken" for check in result["breaches"]] + result["leftOver"]
+    rate = f"{result['deliveries']['perSecond']:,.0f} deliveries/s"
+    return f"{'; '.join(found) or 'no error, nothing left after 2 s'}; {rate}"
+
+
+def stalled(duration: str, rounds: int = 3) -> str:
+    """Measure the events a second of each healthy subscriber, with and without a stalled one."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    peak = 0
+    for number in range(2 * rounds):
+        stalls = number % 2 == 1
+        text = scenario(
+            "stalled",
+            group("healthy", 62, JOIN + STAY),
+            group("driver", 1, JOIN + STREAM),
+            group(
+                "one",
+                1,
+                JOIN + ('{ do = "stop-reading" }, { do = "stay" }, { do = "drop" }' if stalls else STAY),
+                "may_be_closed = true\nreceive_buffer = 4096",
+            ),
+            duration=duration,
+        )
+        with ours() as target:
+            result = load(target, text)
+        rates[stalls].append(result["deliveries"]["perSecond"] / (63 if stalls else 64))
+        if stalls:
+            peak = max(peak, result["server"]["rssPeak"])
+    slower = 1 - statistics.median(rates[True]) / statistics.median(rates[False])
+    return f"{slower:+.1%}; server memory at most {peak / 1e6:.0f} MB"
+
+
+def many_threads(duration: str, one_thread: float) -> str:
+    with ours() as target:
+        result = load(target, "threads", "--duration", duration)
+    rate = result["deliveries"]["perSecond"]
+    return f"{rate:,.0f} deliveries/s, {rate / one_thread:.0%} of one thread x 256"
+
+
+def table(duration: str) -> JsonObject:
+    """Measure and print the table."""
+    found: JsonObject = {"trunkline": measure(ours, duration)}
+    if codex_binary() is not None:
+        found["codex"] = measure(codex, duration)
+    us, them = found["trunkline"], found.get("codex", {})
+    print("| | codex app-server | trunkline | ratio |\n|---|---|---|---|")
+    for name, title, form in (
+        ("deliveries/s", "deliveries/s, one thread, 256 subscribers, ~230-byte events", "{:,.0f}"),
+        ("CPU per delivery", "server CPU per delivery, the same", "{:.2f} µs"),
+        ("requests/s", "`thread/loaded/list`, 256 connections, closed loop, requests/s", "{:,.0f}"),
+        ("p50", "the same, one connection, p50", "{:,.0f} µs"),
+        ("memory", "memory per idle initialized connection", "{:,.0f} B"),
+    ):
+        theirs = form.format(them[name]) if name in them else "not measured"
+        ratio = f"{us[name] / them[name]:.3g}" if them.get(name) else ""
+        print(f"| {title} | {theirs} | {form.format(us[name])} | {ratio} |", flush=True)
+    rest: list[tuple[str, str, Callable[[], str]]] = [
+        (
+            "10,000",
+            "10,000 connections: open, hold, fan out to all, close",
+            lambda: ten_thousand(duration),
+        ),
+        ("stalled", "a stalled reader among 64: slowdown of the others", lambda: stalled(duration)),
+        (
+            "threads",
+            "1,000 threads x 10 subscribers, all streaming",
+            lambda: many_threads(duration, us["deliveries/s"]),
+        ),
+    ]
+    for key, title, value in rest:
+        found[key] = value()
+        print(f"| {title} | | {found[key]} | |", flush=True)
+    return found
+
+
+# The curves
+
+
+def per_delivery_by_subscribers(duration: str) -> dict[int, float]:
+    """Return the CPU of a delivery, in microseconds, by the number of subscribers of one thread."""
+    found = {}
+    for connections in (16, 64, 256, 1024):
+        with ours() as target:
+            result = load(target, "fanout", "--connections", str(connections), "--duration", duration)
+        found[connections] = result["server"]["cpuUsPerDelivery"]
+    return found
+
+
+def per_delivery_by_threads(duration: str) -> dict[int, float]:
+    """Return the CPU of a delivery by the number of threads, with ten subscribers each."""
+    found = {}
+    for threads in (1, 10, 100, 1000):
+        text = scenario(
+            "threads",
+            group("watchers", 9 * threads, QUIET + STAY),
+            group("drivers", threads, QUIET + STREAM),
+            threads=threads,
+            duration=duration,
+        )
+        with ours() as target:
+            found[threads] = load(target, text)["server"]["cpuUsPerDelivery"]
+    return found
+
+
+def coming_and_going(threads: int) -> str:
+    """Return the steps of a connection that subscribes to some threads and vanishes, again and again."""
+    resumes = "".join(
+        f'{{ do = "resume", threads = "rooms", pick = "index", index = {index} }}, '
+        for index in range(threads)
+    )
+    visit = f'{{ do = "initialize" }}, {resumes}{{ do = "drop" }}'
+    return f'{{ do = "begin" }}, {{ do = "repeat", steps = [{visit}] }}'
+
+
+def per_visit(held: int, threads: int, duration: str) -> float:
+    """Return the CPU of a visit in microseconds: connect, initialize, subscribe, vanish, be forgotten."""
+    text = scenario(
+        "visits",
+        group("held", held, '{ do = "initialize" }, { do = "begin" }, ' + STAY),
+        group("visitors", 8, coming_and_going(threads)),
+        threads=max(threads, 1),
+        duration=duration,
+    )
+    with ours() as target:
+        result = load(target, text)
+    visits = result["latencies"]["connect"]["count"]
+    return float(result["server"]["cpuSeconds"] / visits * 1e6)
+
+
+def curves(duration: str) -> JsonObject:
+    """Measure and print the curves."""
+    found = {
+        "CPU per delivery by subscribers of one thread, µs": per_delivery_by_subscribers(duration),
+        "CPU per delivery by threads with 10 subscribers, µs": per_delivery_by_threads(duration),
+        "CPU per visit by connections held, µs": {
+            held: per_visit(held, 1, duration) for held in (10, 100, 1000, 8000)
+        },
+        "CPU per visit by subscriptions of the visitor, µs": {
+            threads: per_visit(10, threads, duration) for threads in (1, 4, 16, 64)
+        },
+    }
+    for title, curve in found.items():
+        print(f"| {title} | " + " | ".join(str(size) for size in curve) + " |")
+        print("|---|" + "---|" * len(curve))
+        print("| | " + " | ".join(f"{cost:.3g}" for cost in curve.values()) + " |\n", flush=True)
+    return dict(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--curves", action="store_true", help="the curves, and not the table")
+    parser.add_argument("--duration", default="5s", help="of each measurement")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    found = curves(arguments.duration) if arguments.curves else table(arguments.duration)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
