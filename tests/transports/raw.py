@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import NamedTuple, Self
 
-from transports.links import PATIENCE_S
+from transports.links import PATIENCE_S, Recorders
 from trunkline.transports.websocket import WebSocketListener
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -104,7 +104,7 @@ class RawClient:
         """Read the head of a response."""
         while b"\r\n\r\n" not in self._unread:
             self._read_more()
-        return self._read(self._unread.index(b"\r\n\r\n") + 4).decode()
+        return self.read(self._unread.index(b"\r\n\r\n") + 4).decode()
 
     def read_status(self) -> int:
         """Read the head of a response and return its status."""
@@ -112,14 +112,14 @@ class RawClient:
 
     def read_frame(self) -> Frame:
         """Read one frame from the server."""
-        first, second = self._read(2)
+        first, second = self.read(2)
         assert not second & 0x80, "a server's frames are not masked"
         length = second & 0x7F
         if length == 126:
-            length = int.from_bytes(self._read(2), "big")
+            length = int.from_bytes(self.read(2), "big")
         elif length == 127:
-            length = int.from_bytes(self._read(8), "big")
-        return Frame(first & 0x0F, self._read(length), bool(first & 0x80))
+            length = int.from_bytes(self.read(8), "big")
+        return Frame(first & 0x0F, self.read(length), bool(first & 0x80))
 
     def read_text(self) -> str:
         """Read one frame, which is to be a whole text."""
@@ -131,7 +131,7 @@ class RawClient:
         """Read until the server ends the connection; a reset fails the test."""
         while more := self.sock.recv(65_536):
             self._unread += more
-        return self._read(len(self._unread))
+        return self.read(len(self._unread))
 
     def wait_for_cut(self) -> None:
         """Read until the connection ends, whichever way."""
@@ -143,7 +143,8 @@ class RawClient:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
-    def _read(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes:
+        """Read so many bytes."""
         while len(self._unread) < count:
             self._read_more()
         data = bytes(self._unread[:count])
@@ -154,3 +155,12 @@ class RawClient:
         more = self.sock.recv(1 << 20)
         assert more, f"the server ended the connection after {self._unread!r}"
         self._unread += more
+
+
+def fence(listener: WebSocketListener, echoes: Recorders) -> None:
+    """Return once the loop has gone round twice since the call."""
+    with RawClient(listener).upgrade() as client:
+        for _ in range(2):
+            client.send(frame(TEXT, b"fence"))
+            assert client.read_text() == "fence"
+    echoes.next()

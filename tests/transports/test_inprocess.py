@@ -11,7 +11,7 @@ import pytest
 from transports.links import PATIENCE_S, Recorder, Recorders, get
 from trunkline.transports import inprocess
 from trunkline.transports.base import CloseCode, Closed, Link
-from trunkline.transports.inprocess import InProcessClient
+from trunkline.transports.inprocess import InProcessClient, InProcessLink
 
 
 class Heard:
@@ -77,6 +77,8 @@ def test_the_server_closes_behind_what_it_sent(links: Recorders, heard: Heard) -
     recorder.link.send(b"last words\n")
     recorder.link.close(CloseCode.TRY_AGAIN_LATER, "too slow")
     recorder.link.send(b"too late\n")
+    assert isinstance(recorder.link, InProcessLink)
+    recorder.link._outgoing.put(b"from a thread that looked before the close\n")
 
     assert heard.calls == ["message", "closed"]
     assert heard.closed == [Closed(1013, "too slow")]

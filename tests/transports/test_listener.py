@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from transports.links import PATIENCE_S, Listen, Recorders, echo, get
-from transports.raw import CLOSE, TEXT, RawClient, close_payload, frame, request
+from transports.raw import CLOSE, TEXT, RawClient, close_payload, fence, frame, request
 from trunkline.errors import StartError
 from trunkline.transports import accept
 from trunkline.transports.accept import Acceptor
@@ -136,9 +136,10 @@ def test_a_listener_that_closes_cuts_who_does_not_take_part(listen: Listen, link
         assert client.read_frame().code == 1001
 
 
-def test_a_listener_that_closes_does_not_wait_for_a_handshake(listen: Listen, links: Recorders) -> None:
-    listener = listen(links, limits=WebSocketLimits(handshake_timeout_s=3600.0))
+def test_a_listener_that_closes_does_not_wait_for_a_handshake(listen: Listen, echoes: Recorders) -> None:
+    listener = listen(echoes, limits=WebSocketLimits(handshake_timeout_s=3600.0))
     with RawClient(listener) as client:
+        fence(listener, echoes)
         assert listener.close(timeout_s=PATIENCE_S)
         client.wait_for_cut()
 

@@ -10,24 +10,15 @@ import pytest
 from websockets.sync.client import connect
 
 from transports.links import PATIENCE_S, Listen, Recorder, Recorders, get
-from transports.raw import BINARY, CONT, PING, PONG, TEXT, Frame, RawClient, frame, request
+from transports.raw import BINARY, CONT, PING, PONG, TEXT, Frame, RawClient, fence, frame, request
 from trunkline.transports.base import Link
 from trunkline.transports.framing import TEXT_FRAMING
-from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
+from trunkline.transports.websocket import WebSocketLimits
 from trunkline.transports.websocket_link import WebSocketLink, protocol_logger
 
 
 def unconsumed(link: Link) -> Recorder:
     return Recorder(link, consume=False)
-
-
-def fence(listener: WebSocketListener, echoes: Recorders) -> None:
-    """Return once the loop has gone round twice since the call."""
-    with RawClient(listener).upgrade() as client:
-        for _ in range(2):
-            client.send(frame(TEXT, b"fence"))
-            assert client.read_text() == "fence"
-    echoes.next()
 
 
 @pytest.mark.parametrize(
@@ -246,25 +237,22 @@ def test_reading_goes_on_when_another_thread_has_sent_the_last_of_what_was_unsen
 ) -> None:
     links = Recorders()
     listener, other = listen(links), listen(echoes)
-    with RawClient(listener, receive_buffer=4096).upgrade() as client:
+    with RawClient(listener).upgrade() as client:
         recorder = links.next()
         link = recorder.link
         assert isinstance(link, WebSocketLink)
         turns = link._outbox._turns
-        link.send(TEXT_FRAMING.frame(b"x" * 8_000_000))
+        data, count = TEXT_FRAMING.frame(b"x" * 100_000), 0
+        while link.unsent_bytes <= WebSocketLimits().max_unsent_bytes_to_read:
+            link.send(data)
+            count += len(data)
         fence(other, echoes)
         client.send(frame(TEXT, b"are you there"))
         turns.hold()  # as a thread that is about to write
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
-        reader = threading.Thread(target=client.read_text)
-        reader.start()
+        client.read(count - link.unsent_bytes)
         fence(other, echoes)  # the loop has found the socket writable, and the turn taken
-        while link.unsent_bytes:
-            turns.release()
-            turns.hold()
-            link._outbox.writable()
         turns.release()
-        reader.join(PATIENCE_S)
+        assert not link.unsent_bytes
 
         assert get(recorder.texts) == "are you there"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from transports.links import PATIENCE_S, Listen, Recorders, get
-from transports.raw import BINARY, CLOSE, CONT, PING, TEXT, Frame, RawClient, close_payload, frame
+from transports.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame, RawClient, close_payload, frame
 from trunkline.transports.base import CloseCode, Closed, Link
 from trunkline.transports.framing import TEXT_FRAMING
 from trunkline.transports.loop import IoLoop
@@ -58,7 +59,7 @@ def test_a_violation_is_answered_with_its_code(
     listener = listen(links, limits=WebSocketLimits(max_message_bytes=1000))
     with RawClient(listener).upgrade() as client:
         # What the client sends after it must not turn our close frame into a reset.
-        client.send(frame(TEXT, b"before") + data + frame(TEXT, b"after") * 50_000)
+        client.send(frame(TEXT, b"before") + data + frame(TEXT, b"after") * 1000)
         recorder = links.next()
 
         assert client.read_frame().code == code
@@ -66,6 +67,17 @@ def test_a_violation_is_answered_with_its_code(
         assert client.read_to_eof() == b""
         assert recorder.calls == ["messages", "closed"]
         assert recorder.batches == [("before",)]
+
+
+def test_a_client_may_finish_sending_before_it_reads_why_it_was_closed(
+    listen: Listen, links: Recorders
+) -> None:
+    listener = listen(links, limits=WebSocketLimits(max_message_bytes=1000, close_timeout_s=PATIENCE_S))
+    with RawClient(listener).upgrade() as client:
+        client.send(frame(TEXT, b"x" * 20_000_000))
+
+        assert client.read_frame().code == 1009
+        assert client.read_to_eof() == b""
 
 
 @pytest.mark.parametrize("fragments", [1, 4])
@@ -246,7 +258,9 @@ def test_after_a_failed_write_only_the_close_frame_is_of_interest(
         noticed = threading.Event()
         loop.call_soon(noticed.set)
         assert noticed.wait(PATIENCE_S)
-        client.send(frame(TEXT, b"too late") + frame(CLOSE, close_payload(4000, b"bye")))
+        client.send(frame(TEXT, b"too late") + frame(PING))
+        assert client.read_frame() == Frame(PONG, b"")
+        client.send(frame(CLOSE, close_payload(4000, b"bye")))
 
         assert get(recorder.closed) == Closed(4000, "bye")
         assert recorder.calls == ["closed"]
@@ -269,7 +283,7 @@ def race(*actions: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("end", ["close", "reset", "violation", "eof"])
 def test_the_close_is_told_once_and_last_whoever_noticed_first(
-    listen: Listen, links: Recorders, end: str
+    listen: Listen, links: Recorders, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     listener = listen(links)
     for _ in range(40):
@@ -299,6 +313,7 @@ def test_the_close_is_told_once_and_last_whoever_noticed_first(
         assert recorder.calls[-1] == "closed"
     assert listener.close(timeout_s=PATIENCE_S)
     assert links.empty()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_every_state_can_come_to_an_end() -> None:
