@@ -8,6 +8,7 @@ seen the same events under the same numbers.
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from houses import Play, Puppets, running_server
 from routing.streams import check_unbroken
 
 CLIENTS = 3
+MOST_FORGOTTEN = 30
 THREADS = 2
 
 
@@ -45,12 +47,40 @@ class Conversation:
 
 
 class View:
-    """What a client has of a thread."""
+    """What a client has of a thread.
+
+    Args:
+        seq: the last event that is in it.
+        texts: what the agent said, by turn.
+
+    """
 
     def __init__(self, seq: int, texts: dict[str, str]) -> None:
         self.seq = seq
         self.texts = texts
-        """What the agent said, by turn."""
+        self._earlier = deque([(seq, dict(texts))], maxlen=MOST_FORGOTTEN)
+        """What it was after each of the last events."""
+
+    def take(self, message: Message) -> None:
+        """Take in the next event."""
+        self.seq = check_unbroken([message], self.seq)
+        if message["method"] == "item/agentMessage/delta":
+            turn_id = message["params"]["turnId"]
+            self.texts[turn_id] = self.texts.get(turn_id, "") + message["params"]["delta"]
+        self._earlier.append((self.seq, dict(self.texts)))
+
+    def keep_turns(self, turn_ids: set[str]) -> None:
+        """Drop all other turns; from now on this is the earliest that it was."""
+        self.texts = {turn_id: text for turn_id, text in self.texts.items() if turn_id in turn_ids}
+        self._earlier.clear()
+        self._earlier.append((self.seq, dict(self.texts)))
+
+    def forget(self, count: int) -> None:
+        """Be what it was some events ago: a client may lose what it had not written down."""
+        for _ in range(count % len(self._earlier)):
+            self._earlier.pop()
+        self.seq, texts = self._earlier[-1]
+        self.texts = dict(texts)
 
 
 class Lives(RuleBasedStateMachine):
@@ -118,11 +148,13 @@ class Lives(RuleBasedStateMachine):
         was_subscribed = self.views[number].pop(thread.thread_id, None) is not None
         assert status == ("unsubscribed" if was_subscribed else "notSubscribed")
 
-    @rule(number=numbers)
-    def go_away(self, number: int) -> None:
-        """Be cut off at whatever has arrived by now."""
+    @rule(number=numbers, forgotten=st.integers(0, MOST_FORGOTTEN))
+    def go_away(self, number: int, forgotten: int) -> None:
+        """Be cut off, and forget some of what came last."""
         client = self._present(number)
         self._take_in(number)
+        for view in self.views[number].values():
+            view.forget(forgotten)
         self.house.lose(client)
         self.is_away[number] = True
 
@@ -174,10 +206,10 @@ class Lives(RuleBasedStateMachine):
             for views in self.views:
                 view = views.get(thread.thread_id)
                 if view is not None:
-                    view.texts = {key: text for key, text in view.texts.items() if key in left}
+                    view.keep_turns(left)
             if thread.thread_id not in self.views[number]:
+                self._take_in(number, until=answer)
                 self.views[number][thread.thread_id] = View(answer["seq"], dict(thread.turns))
-                self._skip_to(number, answer)
 
     @precondition(lambda self: self.threads)
     @rule(number=numbers, place=places)
@@ -243,10 +275,6 @@ class Lives(RuleBasedStateMachine):
         texts = {turn["id"]: _said(turn) for turn in answer["thread"]["turns"]}
         self.views[number][thread.thread_id] = View(answer["seq"], texts)
 
-    def _skip_to(self, number: int, answer: Message) -> None:
-        """Take a client to have taken in what came in front of an answer."""
-        self.taken[number] = _place_of(self.clients[number], answer)
-
     def _take_in(self, number: int, until: Message | None = None) -> None:
         client = self.clients[number]
         end = len(client.arrived) if until is None else _place_of(client, until)
@@ -267,10 +295,9 @@ class Lives(RuleBasedStateMachine):
         if view is None:
             assert not message["method"].startswith(("turn/", "item/")), "an event of a thread it left"
             return
-        view.seq = check_unbroken([message], view.seq)
-        if message["method"] == "item/agentMessage/delta":
-            turn_id = params["turnId"]
-            view.texts[turn_id] = view.texts.get(turn_id, "") + params["delta"]
+        view.take(message)
+        if message["method"] == "thread/reverted":  # the event does not say what is left: look
+            view.keep_turns({turn_id for turn_id, _ in thread.turns})
 
 
 def _said(turn: Message) -> str:
@@ -287,8 +314,8 @@ def test_whatever_happens_every_client_has_what_the_model_has(store: str) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
+            max_examples=20,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
