@@ -26,7 +26,7 @@ from trunkline.server import AppServer
 from trunkline_cli import logs
 from trunkline_cli.client import Incoming
 from trunkline_cli.console import Console, Interrupt, Leave, PlainConsole, UserInput
-from trunkline_cli.options import check_agent, check_server_url
+from trunkline_cli.options import check_agent, check_server_url, setting
 from trunkline_cli.session import Options, Outcome, Session
 from trunkline_cli.text import Palette, wants_colour
 from trunkline_cli.wire import open_client
@@ -48,13 +48,10 @@ _Message: TypeAlias = Incoming | UserInput
 @click.argument("url", required=False, callback=check_server_url)
 @click.option("--thread", "thread_id", metavar="ID", help="Resume this thread instead of starting one.")
 @click.option("--yes", "allow_all", is_flag=True, help="Allow whatever needs approval, without asking.")
-@click.option(
+@setting(
     "--agent",
     metavar="NAME",
     default="shell",
-    show_default=True,
-    envvar="TRUNKLINE_AGENT",
-    show_envvar=True,
     callback=check_agent,
     help="The agent of our own server: shell, script or package.module:Class.",
 )

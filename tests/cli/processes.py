@@ -24,8 +24,10 @@ ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("TRUNKLINE_", "NO_COLOR"))},
     "PYTHONPATH": os.pathsep.join(_ROOTS),
     "TERM": "xterm-256color",
+    "TRUNKLINE_STORE": "memory",
 }
-"""The environment of the children: the code under test, and nothing that the developer has set for it."""
+"""The environment of the children: the code under test, nothing that the developer has set for it, and no
+file of theirs."""
 
 
 def command(*args: str) -> list[str]:
