@@ -137,6 +137,7 @@ def test_a_missed_threshold_a_breach_something_left_or_something_missing_is_no_p
 def test_the_table_tells_what_happened() -> None:
     result = made(left_over=["thread pump"], missing=["worker 1 died"], unfinished=3, interrupted=True)
     result.measured.errors["connection lost: reset"] = 2
+    result.measured.refused = 20
     result.measured.expected["malformed, unmasked: close 1002"] = 4
     result.measured.breach("order", "connection 1: thread t: gap: expected event 5, got 7")
     result.verdicts = [judge(parse_threshold("errors == 0"), result)]
@@ -145,8 +146,8 @@ def test_the_table_tells_what_happened() -> None:
 
     for line in (
         "measured      2.0 s (ended early)",
-        "connections   7 opened, 7 at a time",
-        "requests      1,000, 500/s",
+        "connections   7 opened, 7 at a time, 4/s while connecting",
+        "requests      1,000, 500/s, 20 of them refused",
         "deliveries    100,000, 50,000/s",
         "thread/read           1,000  ",
         "initialize (setup)        1  ",

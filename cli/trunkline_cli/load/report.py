@@ -36,8 +36,16 @@ def as_json(result: Result) -> dict[str, Any]:
         "beganAt": datetime.fromtimestamp(result.began_at, UTC).isoformat(timespec="seconds"),
         "measuredSeconds": round(window, 3),
         "interrupted": result.interrupted,
-        "connections": {"opened": result.connections, "peak": result.peak_connections},
-        "requests": {"count": measured.requests, "perSecond": round(measured.requests / window, 1)},
+        "connections": {
+            "opened": result.connections,
+            "peak": result.peak_connections,
+            "openedPerSecond": result.opened_per_s,
+        },
+        "requests": {
+            "count": measured.requests,
+            "perSecond": round(measured.requests / window, 1),
+            "refused": measured.refused,
+        },
         "deliveries": {"count": measured.deliveries, "perSecond": round(measured.deliveries / window, 1)},
         "bytes": {"in": measured.bytes_in, "out": measured.bytes_out},
         "loadSide": {

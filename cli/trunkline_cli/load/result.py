@@ -124,6 +124,13 @@ class Result:
         return sum(interval.opened for interval in self.phases.values())
 
     @property
+    def opened_per_s(self) -> float | None:
+        """Connections opened a second before the measured time; None if the scenario has no such time."""
+        setup = self.phases["setup"]
+        seconds = setup.ended_at - setup.began_at
+        return setup.opened / seconds if setup.opened and seconds > 0 else None
+
+    @property
     def errors(self) -> Counter[str]:
         """Errors in all phases, by kind."""
         return sum((interval.errors for interval in self.phases.values()), Counter())

@@ -381,6 +381,7 @@ class Session:
                 self._breach("response", f"a response that this connection did not ask for: {message}")
             return
         interval.requests += 1
+        interval.refused += 1
         interval.record(pending.method, int((time.monotonic() - pending.since) * 1_000_000))
         is_expected = pending.expect_error or (pending.insists and error.get("code") == OVERLOADED)
         errors = interval.expected if is_expected else interval.errors

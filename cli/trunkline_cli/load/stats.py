@@ -35,7 +35,9 @@ class Interval:
     """`time.monotonic()`, which all processes of a machine share."""
     ended_at: float = 0.0
     requests: int = 0
-    """Answered requests."""
+    """Answered requests, those that were refused included."""
+    refused: int = 0
+    """Requests that were answered with an error."""
     deliveries: int = 0
     """Notifications and prompts received."""
     bytes_in: int = 0
@@ -95,6 +97,7 @@ class Interval:
 
 _SUMS = (
     "requests",
+    "refused",
     "deliveries",
     "bytes_in",
     "bytes_out",

@@ -48,13 +48,16 @@ def render(result: Result) -> str:
 
 def _summary(result: Result) -> list[str]:
     measured, window = result.measured, result.window_s
+    rate = result.opened_per_s
+    speed = "" if rate is None else f", {count(round(rate))}/s while connecting"
+    refused = f", {count(measured.refused)} of them refused" if measured.refused else ""
     closed_early = " (ended early)" if result.interrupted else ""
     lines = [
         f"  {'against':<13} {result.url}, {result.workers} worker{'s' * (result.workers != 1)}",
         f"  {'measured':<13} {window:.1f} s{closed_early}",
         f"  {'connections':<13} {count(result.connections)} opened, "
-        f"{count(result.peak_connections)} at a time",
-        f"  {'requests':<13} {count(measured.requests)}, {count(measured.requests / window)}/s",
+        f"{count(result.peak_connections)} at a time{speed}",
+        f"  {'requests':<13} {count(measured.requests)}, {count(measured.requests / window)}/s{refused}",
         f"  {'deliveries':<13} {count(measured.deliveries)}, {count(measured.deliveries / window)}/s",
         f"  {'bytes':<13} {size(measured.bytes_in)} in, {size(measured.bytes_out)} out, "
         f"{size(measured.bytes_in / window)}/s in",
