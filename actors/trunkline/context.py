@@ -12,6 +12,7 @@ from trunkline.actor import Dispatcher
 from trunkline.agents.base import AgentFactory
 from trunkline.config import Config
 from trunkline.timers import Timers
+from trunkline.turns import TurnStarter
 
 __all__ = ["Context"]
 
@@ -23,6 +24,7 @@ class Context:
     config: Config
     dispatcher: Dispatcher
     timers: Timers
+    starter: TurnStarter
     store: pykka.ActorRef[Any]
     """Told the messages of `store.base`."""
     store_is_durable: bool

@@ -434,13 +434,7 @@ class Engine:
         )
 
     def _run_agent(self, handle: Turn) -> None:
-        try:
-            self._agent.run_turn(handle, self._thread)
-        except RuntimeError:
-            ids = {"threadId": self._id, "turnId": handle.turn_id}
-            logger.exception("x thread %s: no OS thread for turn %s", self._id, handle.turn_id, extra=ids)
-            message = "the server has no more threads to run the agent on"
-            post(self._thread, TurnEnded(handle.turn_id, "failed", message))
+        self._context.starter.start_turn(self._agent, handle, self._thread)
 
     def _steer(self, running: _Running, content: list[JsonObject], client_id: str | None) -> None:
         self._publish_input(running.state, content, client_id)

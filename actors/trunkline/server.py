@@ -46,6 +46,7 @@ from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
 from trunkline.transports.websocket import WebSocketListener
 from trunkline.transports.websocket_link import WebSocketLimits
+from trunkline.turns import TurnStarter
 from trunkline.types import ConnectionId
 
 __all__ = ["AppServer", "Listening"]
@@ -94,6 +95,7 @@ class AppServer:
         agent = self.config.agent
         self._dispatcher = Dispatcher(workers=self.config.workers)
         self._timers = Timers()
+        self._starter = TurnStarter()
         # The loop runs the actors that its sockets wake: see Dispatcher.
         self._loop = IoLoop(after_round=self._dispatcher.run_own)
         self._store: Ref | None = None
@@ -124,6 +126,7 @@ class AppServer:
         """
         self._dispatcher.start()
         self._timers.start()
+        self._starter.start()
         self._stop_token.append(None)
         try:
             self._store = self._start_store()
@@ -134,6 +137,7 @@ class AppServer:
             config=self.config,
             dispatcher=self._dispatcher,
             timers=self._timers,
+            starter=self._starter,
             store=self._store,
             store_is_durable=self.config.store != "memory",
             agent_factory=self._agent_factory,
@@ -202,6 +206,7 @@ class AppServer:
             self._stdio.join(CLOSE_S)
         if self._loop.is_running:
             self._loop.stop(CLOSE_S)
+        self._starter.stop(CLOSE_S)
         self._timers.stop(CLOSE_S)
         self._dispatcher.stop(CLOSE_S)
         self._stopped.set()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pykka
 
@@ -15,7 +16,7 @@ from trunkline.agents.base import Agent, AgentFactory, Turn
 from trunkline.agents.events import TurnEnded, TurnStatus
 from trunkline.errors import TurnFailed, TurnInterrupted
 
-__all__ = ["AgentSlot", "Gate", "TurnClock"]
+__all__ = ["AgentSlot", "Gate", "TurnClock", "TurnStarter"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,55 @@ class TurnClock:
         return self.timeout_s - (time.monotonic() - self._waited_s() - self._started)
 
 
+class TurnStarter:
+    """Starts the OS threads of turns: an edge of its own, as starting a thread waits until it runs.
+
+    Args:
+        name: the thread is called `<name>-starter`.
+
+    """
+
+    def __init__(self, name: str = "trunkline") -> None:
+        self._turns: queue.SimpleQueue[_Start | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"{name}-starter", daemon=True)
+
+    def start(self) -> None:
+        """Start to start. Call it once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Start what is waiting, then end. Returns whether it has ended. For any other thread."""
+        self._turns.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def start_turn(self, slot: AgentSlot, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        """Have a turn run on an OS thread of its own. Any thread; never blocks.
+
+        `thread` is told `TurnEnded` when it has ended, or if the operating system gives no more threads.
+        """
+        self._turns.put(_Start(slot, turn, thread))
+
+    def _run(self) -> None:
+        while (start := self._turns.get()) is not None:
+            slot, turn, thread = start
+            name = f"trunkline-turn-{turn.turn_id[-8:]}"
+            try:
+                threading.Thread(target=slot.run_turn, args=(turn, thread), name=name, daemon=True).start()
+            except RuntimeError:
+                logger.exception("x thread %s: no OS thread for turn %s", turn.thread_id, turn.turn_id)
+                message = "the server has no more threads to run the agent on"
+                post(thread, TurnEnded(turn.turn_id, "failed", message))
+            del start, slot, turn, thread  # while it waits for the next it holds nothing
+
+
+class _Start(NamedTuple):
+    slot: AgentSlot
+    turn: Turn
+    thread: pykka.ActorRef[Any]
+
+
 class AgentSlot:
     """A thread's agent, made on the OS thread of its first turn, as making it may block.
 
@@ -116,16 +166,7 @@ class AgentSlot:
         self._agent: Agent | None = None
 
     def run_turn(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
-        """Run a turn on an OS thread of its own and tell `thread` how it ended. Returns at once.
-
-        Raises:
-            RuntimeError: the operating system gives no more threads.
-
-        """
-        name = f"trunkline-turn-{turn.turn_id[-8:]}"
-        threading.Thread(target=self._run, args=(turn, thread), name=name, daemon=True).start()
-
-    def _run(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        """Run a turn and tell `thread` how it ended. For the turn's own OS thread; blocks."""
         status: TurnStatus = "failed"
         message = None
         try:
