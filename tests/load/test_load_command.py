@@ -109,6 +109,7 @@ def test_an_interrupt_ends_the_run_early_with_the_table() -> None:
         (("--embedded", "--duration", "long"), 1, "expected a time such as 250ms, 10s or 2m, got 'long'"),
         (("--embedded", "--threshold", "fast"), 1, "such as 'request p99 < 50ms'"),
         (("--embedded", "--connections", "1"), 1, "this scenario needs at least 2"),
+        (("ws://127.0.0.1:1", "--server-pid", "99999999"), 1, "there is no process 99999999 to watch"),
         (("ws://127.0.0.1:1", "--header", "X"), 2, "--header: expected NAME:VALUE, got 'X'"),
     ],
 )

@@ -87,8 +87,8 @@ def lines(
 
     """
     points = [point for each in series for point in each.points if point[1] > 0 or not logarithmic]
-    if not points:
-        return ""
+    if len({at for at, _ in points}) < 2:
+        return ""  # there is no line to draw
     low = min(y for _, y in points) if logarithmic else 0.0
     x = _Scale(0.0, max(x for x, _ in points), _LEFT, WIDTH - _RIGHT)
     y = _Scale(

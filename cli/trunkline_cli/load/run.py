@@ -62,10 +62,12 @@ def run_load(
 
     Raises:
         Refused: the server cannot be reached, or the shared threads cannot be made.
-        ValueError: the URL is none.
+        ValueError: the URL is none, or there is no process to watch.
 
     """
     target = wire.parse_target(settings.url)
+    if settings.server_pid is not None and proc.sample(settings.server_pid) is None:
+        raise ValueError(f"there is no process {settings.server_pid} to watch")
     with BlockingClient(target, settings.headers, scenario.timeout) as client:
         threads = {each.name: _make_threads(client, each) for each in scenario.threads}
     run = _Run(scenario, settings, target, threads, make_worker)
