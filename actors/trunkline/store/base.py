@@ -2,10 +2,18 @@
 
 A store is anything with a `tell` that takes these messages in order: an actor, or an edge with a
 thread of its own. It answers by telling `reply_to`; nobody waits for it.
+
+A read sees everything that was told before it, and perhaps some of what was told after it. Answers to
+reads may come in another order than the questions.
+
+What a thread is told to keep is kept in order and without holes. Where a write of a thread fails, all
+that is told of the thread behind it is dropped, and each `Commit` answered with `StoreFailed`, until
+the thread is loaded again: who loads it begins with what is kept.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -18,22 +26,34 @@ __all__ = [
     "Committed",
     "DeleteThread",
     "DropTurns",
+    "ForkThread",
+    "ItemPlace",
+    "ItemQuery",
+    "ItemsListed",
+    "ListItems",
     "ListThreads",
+    "ListTurns",
     "Listed",
     "LoadThread",
     "Loaded",
     "ReleaseThread",
+    "SaveEvents",
     "SaveItem",
     "SaveThread",
     "SaveTurn",
     "StoreFailed",
     "StoreMessage",
+    "StoredEvents",
     "StoredItem",
     "StoredThread",
     "StoredTurn",
     "ThreadQuery",
     "ThreadRecord",
+    "TurnQuery",
     "TurnRecord",
+    "TurnsListed",
+    "ended_record",
+    "item_type",
 ]
 
 
@@ -82,6 +102,9 @@ class StoredItem(msgspec.Struct, frozen=True):
     id: str
     payload: bytes
     """The item as it was sent in `item/completed`, byte for byte."""
+    position: int = 0
+    """Its place among the turn's items, by when they started, as a store gives it. There are gaps where
+    an item was never completed. Of no account in a `SaveItem`, which says it itself."""
 
 
 class StoredTurn(msgspec.Struct, frozen=True):
@@ -89,6 +112,24 @@ class StoredTurn(msgspec.Struct, frozen=True):
 
     record: TurnRecord
     items: tuple[StoredItem, ...] = ()
+    is_cut: bool = False
+    """Whether there are items that were asked for and are not in it, as they are too many bytes."""
+
+
+class StoredEvents(msgspec.Struct, frozen=True):
+    """Events of a thread that are next to each other."""
+
+    first_seq: int
+    last_seq: int
+    data: bytes
+    """The events, in whatever form they were given to the store."""
+
+
+class ItemPlace(msgspec.Struct, frozen=True):
+    """Where an item is in its thread."""
+
+    turn_id: TurnId
+    position: int
 
 
 class StoredThread(msgspec.Struct, frozen=True):
@@ -96,6 +137,10 @@ class StoredThread(msgspec.Struct, frozen=True):
 
     record: ThreadRecord
     turns: tuple[StoredTurn, ...] = ()
+    events: tuple[StoredEvents, ...] = ()
+    """The newest events, without a gap up to the record's `seq_bound`; empty if that one is not kept."""
+    left_out: ItemPlace | None = None
+    """The newest item that was over the limit of bytes: it and all before it are not in `turns`."""
 
 
 class ThreadQuery(msgspec.Struct, frozen=True):
@@ -112,6 +157,31 @@ class ThreadQuery(msgspec.Struct, frozen=True):
     """Only threads whose name or preview contains this, as it is written."""
     model_providers: tuple[str, ...] = ()
     """Only threads of one of these providers; empty for all."""
+
+
+class TurnQuery(msgspec.Struct, frozen=True):
+    """Which turns of a thread a page shows, and in which order. They are sorted by their ids."""
+
+    limit: int
+    cursor: str | None = None
+    is_descending: bool = True
+    view: Literal["notLoaded", "summary", "full"] = "summary"
+    """Which items come with a turn: none, its first user message and last agent message, or all."""
+    max_bytes: int | None = None
+    """Bytes of items after which the page ends. A turn that is larger by itself comes with its newest
+    items and `is_cut`. None is no limit."""
+
+
+class ItemQuery(msgspec.Struct, frozen=True):
+    """Which items of a thread a page shows, and in which order: by turn, then by position."""
+
+    limit: int
+    cursor: str | None = None
+    is_descending: bool = False
+    turn_id: TurnId | None = None
+    """Only items of this turn."""
+    max_bytes: int | None = None
+    """Bytes of items after which the page ends, though not before its first item. None is no limit."""
 
 
 # What a store takes.
@@ -138,6 +208,30 @@ class SaveItem(msgspec.Struct, frozen=True):
     position: int
     """Its place among the turn's items, by when they started."""
     item: StoredItem
+
+
+class SaveEvents(msgspec.Struct, frozen=True):
+    """Keep encoded events of a thread, for those who come back and ask for what they missed.
+
+    They are kept for as long as there is room. A store gives back those that lead up to the record's
+    `seq_bound` without a gap.
+    """
+
+    thread_id: ThreadId
+    events: StoredEvents
+
+
+class ForkThread(msgspec.Struct, frozen=True):
+    """Keep a new thread that begins with the turns of another. What is shared is not copied.
+
+    A turn of the source that is running is `interrupted` in the copy, with the items kept so far.
+    """
+
+    source_id: ThreadId
+    record: ThreadRecord
+    """The new thread."""
+    last_turn_id: TurnId | None = None
+    """The last turn to take over; None for all."""
 
 
 class DropTurns(msgspec.Struct, frozen=True):
@@ -177,6 +271,32 @@ class LoadThread(msgspec.Struct, frozen=True):
     """Whether it will be written, which only one process may at a time."""
     reply_to: pykka.ActorRef[Any]
     """Told `Loaded`."""
+    with_turns: bool = True
+    """Whether its turns are read too."""
+    max_item_bytes: int | None = None
+    """Bytes of items to read, the newest ones. None reads all."""
+    max_event_bytes: int = 0
+    """Bytes of events to read, the newest ones."""
+
+
+class ListTurns(msgspec.Struct, frozen=True):
+    """Read a page of a thread's turns."""
+
+    thread_id: ThreadId
+    query: TurnQuery
+    reply_to: pykka.ActorRef[Any]
+    """Told `TurnsListed`."""
+    token: int
+
+
+class ListItems(msgspec.Struct, frozen=True):
+    """Read a page of a thread's items."""
+
+    thread_id: ThreadId
+    query: ItemQuery
+    reply_to: pykka.ActorRef[Any]
+    """Told `ItemsListed`."""
+    token: int
 
 
 class ListThreads(msgspec.Struct, frozen=True):
@@ -192,12 +312,16 @@ StoreMessage: TypeAlias = (
     SaveThread
     | SaveTurn
     | SaveItem
+    | SaveEvents
+    | ForkThread
     | DropTurns
     | DeleteThread
     | Commit
     | ReleaseThread
     | LoadThread
     | ListThreads
+    | ListTurns
+    | ListItems
 )
 """All that a store takes."""
 
@@ -243,3 +367,52 @@ class Listed(msgspec.Struct, frozen=True):
     is_bad_cursor: bool = False
     error: str | None = None
     """Why it could not be read, for the log."""
+
+
+class TurnsListed(msgspec.Struct, frozen=True):
+    """A page of a thread's turns was read."""
+
+    token: int
+    record: ThreadRecord | None = None
+    """The thread; None if it is not stored."""
+    turns: tuple[StoredTurn, ...] = ()
+    """In the order asked for."""
+    next_cursor: str | None = None
+    backwards_cursor: str | None = None
+    is_bad_cursor: bool = False
+    error: str | None = None
+    """Why it could not be read, for the log."""
+
+
+class ItemsListed(msgspec.Struct, frozen=True):
+    """A page of a thread's items was read."""
+
+    token: int
+    record: ThreadRecord | None = None
+    """The thread; None if it is not stored."""
+    items: tuple[tuple[TurnId, StoredItem], ...] = ()
+    """Each with its turn, in the order asked for."""
+    next_cursor: str | None = None
+    backwards_cursor: str | None = None
+    is_bad_cursor: bool = False
+    error: str | None = None
+    """Why it could not be read, for the log."""
+
+
+# What stores and those who read them have in common.
+
+
+_TYPE = re.compile(rb'\{"type":"([^"\\]+)"')
+
+
+def item_type(payload: bytes) -> str:
+    """Return the type of a completed item without decoding it: its bytes begin with it."""
+    match = _TYPE.match(payload)
+    return match[1].decode() if match else ""
+
+
+def ended_record(record: TurnRecord) -> TurnRecord:
+    """Return the record of a turn that is copied or was stored: one that was running was interrupted."""
+    if record.status != "inProgress":
+        return record
+    return msgspec.structs.replace(record, status="interrupted", completed_at=record.started_at)
