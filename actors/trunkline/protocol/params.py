@@ -11,6 +11,7 @@ import re
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
+import orjson
 
 from trunkline.protocol import errors
 from trunkline.types import Json, JsonObject
@@ -248,6 +249,10 @@ class TurnStartParams(_WithInput, frozen=True):
     output_schema: JsonObject | None = None
     """The form that the answer of the turn must have; the agents of this server take none."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_can_be_sent(self.sandbox_policy, "sandboxPolicy")
+
 
 class TurnSteerParams(_WithInput, frozen=True):
     """`turn/steer`."""
@@ -264,6 +269,9 @@ class TurnInterruptParams(Params, frozen=True):
     thread_id: str
     turn_id: str
 
+
+_OUTER_LEVELS = 16
+"""Levels of our own, at most, around what a client gave: `orjson` writes 254 in all, but reads 1,024."""
 
 P = TypeVar("P", bound=Params)
 
@@ -306,6 +314,17 @@ def _check_input(parts: list[JsonObject]) -> None:
         except msgspec.ValidationError as error:
             text, _, place = str(error).partition(" - at `$")
             raise ValueError(f"{text} - at `$.input[{index}]{place.rstrip('`')}`") from None
+        _check_can_be_sent(part, f"input[{index}]")
+
+
+def _check_can_be_sent(value: Json, place: str) -> None:
+    """Refuse what can be read but not be written again, inside the messages that others are sent."""
+    for _ in range(_OUTER_LEVELS):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise ValueError(f"nested too deeply - at `$.{place}`") from None
 
 
 _PLACE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
