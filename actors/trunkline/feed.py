@@ -179,8 +179,8 @@ class Feed:
     def unsubscribe(self, connection_id: ConnectionId) -> Subscription | None:
         """End a connection's subscription; the listener goes with the last one.
 
-        What it has not been sent is dropped, but for what everybody is told: that it would have got
-        without a subscription.
+        The connection is sent all up to here that it has not been sent, whatever its window: it was a
+        subscriber until now, and a subscriber misses nothing.
 
         Returns:
             What it was; None if there was none.
@@ -207,7 +207,7 @@ class Feed:
         subscriptions = () if self.listener is None else tuple(self.listener)
         self.listener = None
         for subscription in subscriptions:
-            rest = partial(self._deliver_rest, subscription, self._log.last_seq, only_for_everybody=False)
+            rest = partial(self._deliver_rest, subscription, self._log.last_seq)
             self._when_visible(self._log.last_seq, rest)
             self.tell(self._router, Relay(subscription.connection, farewell()))
 
@@ -257,19 +257,17 @@ class Feed:
                 broadcast = Broadcast(self._thread_id, Chunk([event]))
                 self._when_visible(chunk.last_seq, partial(post, self._router, broadcast))
 
-    def _deliver_rest(
-        self, subscription: Subscription, last_seq: int, *, only_for_everybody: bool = True
-    ) -> None:
-        """Send a subscription that has ended what is behind its cursor, whatever its window."""
-        events = [
-            event
-            for chunk in self._log.chunks_after(max(subscription.sent_seq, self._log.first_seq - 1))
-            for event in chunk.events
-            if event.seq <= last_seq and (event.to_everybody or not only_for_everybody)
-        ]
-        if events:
-            chunk = Chunk(events)
-            post(subscription.connection, Deliver(self._thread_id, (chunk,), chunk.size))
+    def _deliver_rest(self, subscription: Subscription, last_seq: int) -> None:
+        """Send a subscription that has ended what is behind its cursor: the log's own chunks, shared."""
+        if subscription.sent_seq < self._log.first_seq - 1:
+            post(subscription.connection, FellBehind(self._thread_id))
+            return
+        chunks = tuple(
+            chunk for chunk in self._log.chunks_after(subscription.sent_seq) if chunk.last_seq <= last_seq
+        )
+        if chunks:
+            size = sum(chunk.size for chunk in chunks)
+            post(subscription.connection, Deliver(self._thread_id, chunks, size))
 
     def _when_visible(self, seq: int, do: Callable[[], object]) -> None:
         if seq <= self._visible_seq:
