@@ -13,7 +13,7 @@ def test_an_unsubscribing_client_that_is_behind_gets_every_event_up_to_there(hou
     thread_id = bob.start_thread()
     alice = Client(WebSocketWire(house.url, receive_buffer_bytes=4096), "alice")
     alice.initialize()
-    answer = alice.resume(thread_id)
+    answer = alice.request("thread/resume", threadId=thread_id)
     # Far more than a window and what the sockets take, while alice reads nothing.
     bob.run_turn(thread_id, "say 30000 200")
 
