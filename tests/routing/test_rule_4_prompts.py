@@ -219,12 +219,20 @@ def test_a_prompt_that_is_raised_with_nobody_there_waits_for_the_first_one(
     bob.wait("turn/completed")
 
 
+def network_rule(action: str) -> Message:
+    """Return the decision that makes a rule for a host."""
+    rule = {"action": action, "host": "example.org"}
+    return {"applyNetworkPolicyAmendment": {"network_policy_amendment": rule}}
+
+
 @pytest.mark.parametrize(
     ("decision", "status"),
     [
         ("accept", "completed"),
         ("acceptForSession", "completed"),
         ({"acceptWithExecpolicyAmendment": {"execpolicy_amendment": ["ls"]}}, "completed"),
+        (network_rule("allow"), "completed"),
+        (network_rule("deny"), "declined"),
         ("decline", "declined"),
     ],
 )
@@ -255,7 +263,7 @@ def test_an_error_as_the_answer_refuses_and_the_turn_goes_on(any_house: House, d
     assert client.arrived[-1]["params"]["turn"]["status"] == "completed"
 
 
-@pytest.mark.parametrize("misfit", [{}, {"decision": "maybe"}, {"decision": 1}, [], None, "accept"])
+@pytest.mark.parametrize("misfit", [{}, {"decision": "maybe"}, {"decision": {}}, {"decision": 1}, [], None])
 def test_an_answer_that_does_not_fit_refuses_if_nobody_else_can_answer(
     house: LocalHouse, misfit: object
 ) -> None:

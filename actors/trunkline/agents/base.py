@@ -442,8 +442,10 @@ def _decision(answer: Answer) -> Decision:
     if answer.kind != "result" or answer.result is None:
         return Decision.FAILED if answer.reason is None else Decision.UNANSWERED
     decision = answer.result["decision"]
-    if isinstance(decision, dict):  # an amendment: accepted, and the client wants a rule made of it
-        return Decision.ACCEPT_FOR_SESSION
+    if isinstance(decision, dict):  # an amendment: the client wants a rule made of it, mostly to allow
+        network = decision.get("applyNetworkPolicyAmendment")
+        is_denied = network is not None and network["network_policy_amendment"]["action"] == "deny"
+        return Decision.DECLINE if is_denied else Decision.ACCEPT_FOR_SESSION
     return Decision(decision)
 
 

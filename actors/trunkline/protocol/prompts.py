@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -14,11 +14,33 @@ Flag: TypeAlias = Literal["waitingOnApproval", "waitingOnUserInput"]
 """What the status of a thread says while a prompt is open."""
 
 
+class _ExecAmendment(msgspec.Struct):
+    execpolicy_amendment: list[str]
+
+
+class _NetworkRule(msgspec.Struct):
+    action: Literal["allow", "deny"]
+    host: str
+
+
+class _NetworkAmendment(msgspec.Struct):
+    network_policy_amendment: _NetworkRule
+
+
+class _Amendment(msgspec.Struct, rename="camel"):
+    """A decision that is to become a rule: exactly one of them."""
+
+    accept_with_execpolicy_amendment: _ExecAmendment | msgspec.UnsetType = msgspec.UNSET
+    apply_network_policy_amendment: _NetworkAmendment | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        given = [self.accept_with_execpolicy_amendment, self.apply_network_policy_amendment]
+        if given.count(msgspec.UNSET) != 1:
+            raise ValueError("not one amendment")
+
+
 class _CommandApproval(msgspec.Struct):
-    decision: (
-        Literal["accept", "acceptForSession", "decline", "cancel"]
-        | dict[Literal["acceptWithExecpolicyAmendment", "applyNetworkPolicyAmendment"], Any]
-    )
+    decision: Literal["accept", "acceptForSession", "decline", "cancel"] | _Amendment
 
 
 class _FileChangeApproval(msgspec.Struct):
