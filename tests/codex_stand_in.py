@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["CodexServer", "StandInModel", "codex_binary"]
+__all__ = ["CodexHome", "CodexServer", "StandInModel", "codex_binary"]
 
 JsonObject = dict[str, Any]
 
@@ -197,6 +197,76 @@ def _event(kind: str, **members: object) -> bytes:
 # The app-server
 
 
+class CodexHome:
+    """A CODEX_HOME whose model is the stand-in. A context manager.
+
+    Args:
+        approval_policy: `on-request` or `never`.
+
+    """
+
+    def __init__(self, approval_policy: str = "on-request") -> None:
+        self._approval_policy = approval_policy
+        self._model = StandInModel()
+        self._directory = tempfile.TemporaryDirectory(prefix="codex-home-")
+
+    @property
+    def path(self) -> Path:
+        """The directory, with the configuration."""
+        return Path(self._directory.name)
+
+    def __enter__(self) -> Self:
+        self._model.__enter__()
+        self._configure()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._model.__exit__(None, None, None)
+        self._directory.cleanup()
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a `codex` process that uses this configuration.
+
+        What it would fetch from elsewhere (plugins, updates) it looks for behind a proxy that is not there.
+        """
+        nowhere = "http://127.0.0.1:9"
+        return {
+            **os.environ,
+            "CODEX_HOME": str(self.path),
+            "RUST_LOG": "warn",
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), nowhere),
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        }
+
+    def _configure(self) -> None:
+        (self.path / "config.toml").write_text(
+            f"""\
+model = "stand-in"
+model_provider = "stand-in"
+approval_policy = "{self._approval_policy}"
+sandbox_mode = "read-only"
+check_for_update_on_startup = false
+
+[analytics]
+enabled = false
+
+[model_providers.stand-in]
+name = "stand-in"
+base_url = "{self._model.base_url}"
+wire_api = "responses"
+requires_openai_auth = false
+request_max_retries = 0
+stream_max_retries = 0
+""",
+            encoding="utf-8",
+        )
+
+
 class CodexServer:
     """A `codex app-server` on a free loopback port, with a stand-in for its model. A context manager.
 
@@ -208,9 +278,7 @@ class CodexServer:
 
     def __init__(self, binary: Path, approval_policy: str = "on-request") -> None:
         self._binary = binary
-        self._approval_policy = approval_policy
-        self._model = StandInModel()
-        self._home = tempfile.TemporaryDirectory(prefix="codex-home-")
+        self._home = CodexHome(approval_policy)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._address: list[str] = []
@@ -232,11 +300,14 @@ class CodexServer:
     @property
     def home(self) -> Path:
         """Its CODEX_HOME, with the configuration: for another `codex` process with the same model."""
-        return Path(self._home.name)
+        return self._home.path
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a `codex` process that uses this configuration."""
+        return self._home.environment()
 
     def __enter__(self) -> Self:
-        self._model.__enter__()
-        self._configure()
+        self._home.__enter__()
         self._process = subprocess.Popen(
             [str(self._binary), "app-server", "--listen", "ws://127.0.0.1:0"],
             cwd=self.home,
@@ -267,45 +338,7 @@ class CodexServer:
             self._reader.join()
         if self._process is not None and self._process.stderr is not None:
             self._process.stderr.close()
-        self._model.__exit__(None, None, None)
-        self._home.cleanup()
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a `codex` process that uses this configuration.
-
-        What it would fetch from elsewhere (plugins, updates) it looks for behind a proxy that is not there.
-        """
-        nowhere = "http://127.0.0.1:9"
-        return {
-            **os.environ,
-            "CODEX_HOME": str(self.home),
-            "RUST_LOG": "warn",
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), nowhere),
-            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
-        }
-
-    def _configure(self) -> None:
-        (self.home / "config.toml").write_text(
-            f"""\
-model = "stand-in"
-model_provider = "stand-in"
-approval_policy = "{self._approval_policy}"
-sandbox_mode = "read-only"
-check_for_update_on_startup = false
-
-[analytics]
-enabled = false
-
-[model_providers.stand-in]
-name = "stand-in"
-base_url = "{self._model.base_url}"
-wire_api = "responses"
-requires_openai_auth = false
-request_max_retries = 0
-stream_max_retries = 0
-""",
-            encoding="utf-8",
-        )
+        self._home.__exit__(None, None, None)
 
     def _read_log(self) -> None:
         assert self._process is not None

@@ -55,6 +55,9 @@ class Config:
     """Listen URLs: `stdio://`, `ws://IP:PORT`, `off`. Empty is `off`: in-process connections only."""
     agent: str | AgentFactory = "shell"
     """What answers turns: `shell`, `script`, `package.module:Class`, or a factory."""
+    upstream: tuple[str, ...] = ()
+    """A program that is an app-server on its standard input and output, and its arguments: it is started
+    as a child and answers in the place of agents here. Empty for none."""
     cwd: Path | None = None
     """Working directory of threads that do not name one; None is the process's."""
     store: Path | Literal["memory"] = "memory"

@@ -64,7 +64,6 @@ from trunkline.protocol.methods import (
     Answerer,
     Method,
     check_experimental,
-    read_call,
 )
 from trunkline.protocol.params import InitializeParams
 from trunkline.protocol.product import product_answer
@@ -138,6 +137,7 @@ class Connection(PooledActor):
         self._limits = context.config.limits
         self._timers = context.timers
         self._agent_name = context.agent_name
+        self._read_call = context.read_call
         self._router = router
         self._link = link
         self._framing = link.framing
@@ -238,7 +238,7 @@ class Connection(PooledActor):
 
     def _on_request(self, message: IncomingRequest) -> None:
         try:
-            method, params = read_call(message.method, message.params)
+            method, params = self._read_call(message.method, message.params)
             if method.answerer is Answerer.CONNECTION and isinstance(params, InitializeParams):
                 self._initialize(message.id, params)
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,14 @@ import pykka
 from trunkline.actor import Dispatcher
 from trunkline.agents.base import AgentFactory
 from trunkline.config import Config
+from trunkline.protocol.methods import Method, read_call
+from trunkline.protocol.params import Params
 from trunkline.timers import Timers
+<<<<<<< Updated upstream
 from trunkline.turns import TurnStarter
+=======
+from trunkline.types import Json
+>>>>>>> Stashed changes
 
 __all__ = ["Context"]
 
@@ -36,3 +42,5 @@ class Context:
     """From 1. `next` on an `itertools.count` is atomic, so it needs no lock."""
     prompt_ids: Iterator[int]
     """From 0, one count for the whole server: clients of the reference rely on integers."""
+    read_call: Callable[[str, Json], tuple[Method, Params]] = read_call
+    """Finds a method and checks its params: which methods there are is for what answers them to say."""

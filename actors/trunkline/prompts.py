@@ -13,7 +13,7 @@ from trunkline.agents.events import Answer
 from trunkline.feed import Feed
 from trunkline.messages import PromptAnswer, PromptEnded, Ref
 from trunkline.protocol.prompts import Flag, PromptKind, prompt_kind
-from trunkline.types import ConnectionId, JsonObject, ThreadId
+from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["Prompts"]
 
@@ -81,8 +81,8 @@ class Prompts:
             self._waiting_since = time.monotonic()
         return prompt_id
 
-    def publish(self, prompt_id: int, method: str, params: JsonObject) -> None:
-        """Send an open prompt to every subscriber."""
+    def publish(self, prompt_id: int, method: str, params: Json) -> None:
+        """Send an open prompt to every subscriber. `params` may be an `orjson.Fragment`."""
         self._open[prompt_id].payload = self._feed.prompt(prompt_id, method, params)
 
     def flags(self) -> list[Flag]:
@@ -172,6 +172,10 @@ class Prompts:
         """Do the same with every prompt that is open; tell whether there was one."""
         refused = [self.refuse(prompt_id, reason) for prompt_id in list(self._open)]
         return any(refused)
+
+    def drop(self, prompt_id: int) -> None:
+        """End an open prompt without an answer, and tell everybody."""
+        self._settle(prompt_id, Answer("dropped"))
 
     def drop_all(self) -> None:
         """End every prompt without an answer, and tell everybody."""

@@ -209,9 +209,13 @@ class Router(PooledActor):
             if request.method.answerer is Answerer.THREAD:
                 self._pass_to_thread(request, _thread_id(request))
             else:
-                self._answers[request.method.name](self, request, request.params)
+                self._answer_itself(request)
         except RpcError as error:
             post(request.reply_to, Refuse(request.id, error))
+
+    def _answer_itself(self, request: Request) -> None:
+        """Answer what concerns no single thread."""
+        self._answers[request.method.name](self, request, request.params)
 
     def _reply(self, request: Request, result: Json) -> None:
         post(request.reply_to, Reply(request.id, result))
@@ -290,8 +294,11 @@ class Router(PooledActor):
         thread = Thread.start(
             context=self._context, router=self.actor_ref, record=record, stored=stored, origin=origin
         )
-        loaded = self._threads[record.id] = _Loaded(thread)
-        insort(self._loaded_ids, record.id)
+        return self._enter(record.id, thread)
+
+    def _enter(self, thread_id: ThreadId, thread: Ref) -> _Loaded:
+        loaded = self._threads[thread_id] = _Loaded(thread)
+        insort(self._loaded_ids, thread_id)
         return loaded
 
     def _start_thread(self, request: Request, params: ThreadStartParams) -> None:

@@ -24,6 +24,8 @@ from trunkline.config import Config
 from trunkline.connection import Connection
 from trunkline.context import Context
 from trunkline.errors import ServerStopped
+from trunkline.gateway.gateway import Gateway, codex_command
+from trunkline.gateway.methods import read_call as read_gateway_call
 from trunkline.messages import (
     CloseConnections,
     Drain,
@@ -35,6 +37,7 @@ from trunkline.messages import (
     Ref,
     StopThreads,
 )
+from trunkline.protocol.methods import read_call
 from trunkline.router import Router
 from trunkline.store.memory import MemoryStore
 from trunkline.store.sqlite import SqliteStore
@@ -93,6 +96,11 @@ class AppServer:
             if isinstance(listen, WebSocketListen):
                 require_loopback(listen)
         agent = self.config.agent
+        upstream = codex_command() if agent == "codex" else self.config.upstream
+        self._gateway = Gateway(upstream) if upstream else None
+        self._agent_factory = (
+            agent if not isinstance(agent, str) else load_agent("shell" if upstream else agent)
+        )
         self._dispatcher = Dispatcher(workers=self.config.workers)
         self._timers = Timers()
         self._starter = TurnStarter()
@@ -101,7 +109,6 @@ class AppServer:
         self._store: Ref | None = None
         self._router: Ref | None = None
         self._context: Context | None = None
-        self._agent_factory = load_agent(agent) if isinstance(agent, str) else agent
         self._agent_name = agent if isinstance(agent, str) else "agent"
         self._websockets: list[WebSocketListener] = []
         self._stdio: StdioTransport | None = None
@@ -144,8 +151,12 @@ class AppServer:
             agent_name=self._agent_name,
             connection_ids=itertools.count(1),
             prompt_ids=itertools.count(),
+            read_call=read_call if self._gateway is None else read_gateway_call,
         )
-        self._router = Router.start(context=self._context)
+        if self._gateway is None:
+            self._router = Router.start(context=self._context)
+        else:
+            self._router = self._gateway.start(self._context)
         try:
             self._start_listeners()
         except BaseException:
@@ -297,6 +308,8 @@ class AppServer:
                     ref.stop(block=True, timeout=max(deadline - time.monotonic(), 0.1))
                 except pykka.Timeout:
                     logger.error("x server: %s has not stopped", ref)
+        if self._gateway is not None:
+            self._gateway.stop(CLOSE_S)
 
 
 class _ToConnection:

@@ -6,6 +6,7 @@ environment. A value that does not fit is a mistake of the caller's, which ends 
 
 from __future__ import annotations
 
+import shlex
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import platformdirs
 
 from trunkline.agents.registry import load_agent
 from trunkline.errors import ConfigError, ListenUrlError
+from trunkline.gateway.gateway import Gateway, codex_command
 from trunkline.transports.listen import parse_listen_url
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "check_listen_urls",
     "check_server_url",
     "check_store",
+    "check_upstream",
     "default_store",
     "setting",
 ]
@@ -33,10 +36,27 @@ FC = TypeVar("FC", bound=Callable[..., Any])
 def check_agent(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """See that there is the agent that is named, and that it can be made."""
     try:
-        load_agent(value)
+        if value == "codex":
+            codex_command()
+        else:
+            load_agent(value)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
     return value
+
+
+def check_upstream(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Split a command line as a shell would, and see that there is the program."""
+    if value is None:
+        return ()
+    try:
+        command = tuple(shlex.split(value))
+        if not command:
+            raise click.BadParameter("a command is expected")
+        Gateway(command)
+    except (ValueError, ConfigError) as error:
+        raise click.BadParameter(str(error)) from error
+    return command
 
 
 def check_listen_urls(

@@ -16,7 +16,14 @@ from trunkline.server import AppServer
 from trunkline.transports.listen import ACCEPTED
 from trunkline_cli import logs
 from trunkline_cli.logs import LogFormat
-from trunkline_cli.options import check_agent, check_listen_urls, check_store, default_store, setting
+from trunkline_cli.options import (
+    check_agent,
+    check_listen_urls,
+    check_store,
+    check_upstream,
+    default_store,
+    setting,
+)
 
 __all__ = ["serve"]
 
@@ -45,7 +52,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     metavar="NAME",
     default="shell",
     callback=check_agent,
-    help="What answers turns: shell, script or package.module:Class.",
+    help="What answers turns: shell, script, package.module:Class, or codex, which is "
+    "`--upstream 'codex app-server'`.",
+)
+@setting(
+    "--upstream",
+    metavar="COMMAND",
+    default=None,
+    callback=check_upstream,
+    help="An app-server on its standard input and output, to be put in front of; in the place of --agent.",
 )
 @setting(
     "--store",
@@ -121,6 +136,7 @@ def _config(
     *,
     listen: tuple[str, ...],
     agent: str,
+    upstream: tuple[str, ...],
     store: Path | Literal["memory"],
     unload_after: float,
     log_events: int,
@@ -128,7 +144,14 @@ def _config(
     stall_timeout: float,
 ) -> Config:
     limits = Limits(log_events=log_events, log_bytes=log_bytes, stall_timeout_s=stall_timeout)
-    return Config(listen=listen, agent=agent, store=store, unload_after_s=unload_after, limits=limits)
+    return Config(
+        listen=listen,
+        agent=agent,
+        upstream=upstream,
+        store=store,
+        unload_after_s=unload_after,
+        limits=limits,
+    )
 
 
 def _announce(server: AppServer) -> None:

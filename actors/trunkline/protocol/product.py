@@ -54,7 +54,7 @@ _ROWS = (
     # Of a thread, or of all threads, whichever they are.
     ProductMethod("thread/backgroundTerminals/list", _NOTHING, experimental=True),
     ProductMethod("thread/goal/get", {"goal": None}),
-    ProductMethod("thread/section/list", _NOTHING),
+    ProductMethod("threadSection/list", _NOTHING),
 )
 
 _MODELS = "model/list"

@@ -1,0 +1,159 @@
+"""The upstream as a child process: an edge of three OS threads that may wait for its pipes.
+
+The child is in a process group of its own, so that a Ctrl-C at our terminal is ours to pass on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Child"]
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 262_144
+
+TERM_S = 2.0
+"""Seconds that a child has after SIGTERM."""
+
+
+class Child:
+    """One run of the upstream.
+
+    Args:
+        command: the program and its arguments.
+        on_lines: called with lines the child wrote, on a thread that may wait; it may block.
+        on_ended: called once, with the reason, when the child has ended or could not be started.
+        env: added to our environment.
+
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        on_lines: Callable[[tuple[bytes, ...]], None],
+        on_ended: Callable[[str], None],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = list(command)
+        self._on_lines = on_lines
+        self._on_ended = on_ended
+        self._env = {**os.environ, **(env or {})}
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="trunkline-upstream", daemon=True)
+        self._has_ended = threading.Event()
+
+    def start(self) -> None:
+        """Start the child, on a thread of its own. Call it once; never blocks."""
+        self._thread.start()
+
+    def put(self, data: bytes) -> None:
+        """Write to the child's standard input, in order. Any thread; never blocks."""
+        self._outgoing.put(data)
+
+    def end_input(self) -> None:
+        """Close the child's standard input behind what was put. Any thread; never blocks."""
+        self._outgoing.put(None)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Give the child the end of its input and `timeout_s` seconds, then signals. Blocks.
+
+        Returns:
+            Whether it has ended, and everything of ours with it.
+
+        """
+        self.end_input()
+        if not self._has_ended.wait(timeout_s):
+            logger.warning("x upstream: it does not end; it is sent SIGTERM")
+            self._signal(signal.SIGTERM)
+            if not self._has_ended.wait(TERM_S):
+                self._signal(signal.SIGKILL)
+        self._thread.join(TERM_S)
+        return not self._thread.is_alive()
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+
+    def _run(self) -> None:
+        reason = "it could not be started"
+        try:
+            process = self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._env,
+                start_new_session=True,
+            )
+            reason = self._attend(process)
+        except OSError as error:
+            reason = f"it could not be started: {error}"
+        except Exception:
+            logger.exception("x upstream: its reader has failed")
+            self._signal(signal.SIGKILL)
+        finally:
+            self._has_ended.set()
+            self._on_ended(reason)
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> str:
+        """Read until the child ends; return how it did."""
+        helpers = [
+            threading.Thread(target=target, args=(process,), name=f"trunkline-upstream-{name}", daemon=True)
+            for name, target in (("stdin", self._write), ("stderr", self._log))
+        ]
+        for helper in helpers:
+            helper.start()
+        self._read(process)
+        # Its output has ended: it is ending, or it closed the pipe and has nothing more to say to us.
+        try:
+            code = process.wait(TERM_S)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            code = process.wait()
+        self._outgoing.put(None)
+        for helper in helpers:
+            helper.join(TERM_S)
+        return f"it has ended with {code}"
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as stdout:
+            parts: list[bytes] = []
+            while data := os.read(stdout.fileno(), READ_BYTES):
+                head, newline, tail = data.rpartition(b"\n")
+                if not newline:  # in the middle of a long line
+                    parts.append(data)
+                    continue
+                lines = b"".join([*parts, head]).split(b"\n")
+                parts = [tail] if tail else []
+                self._on_lines(tuple(lines))
+
+    def _write(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        # What is written when the child has gone is lost with it; its end is told by the reader.
+        with contextlib.suppress(OSError, ValueError):
+            while (data := self._outgoing.get()) is not None:
+                process.stdin.write(data)
+                if self._outgoing.empty():
+                    process.stdin.flush()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+    def _log(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as stderr:
+            for line in stderr:
+                text = line.decode("utf-8", "replace").rstrip()
+                if text:
+                    logger.info("= upstream: %s", text[:2000])
