@@ -14,11 +14,8 @@ from trunkline.config import Config
 from trunkline.protocol.methods import Method, read_call
 from trunkline.protocol.params import Params
 from trunkline.timers import Timers
-<<<<<<< Updated upstream
 from trunkline.turns import TurnStarter
-=======
 from trunkline.types import Json
->>>>>>> Stashed changes
 
 __all__ = ["Context"]
 
