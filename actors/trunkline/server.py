@@ -208,15 +208,15 @@ class AppServer:
         self._is_ready = False
         for listener in self._websockets:
             listener.stop_accepting()
-        self._end_turns(grace_s)
-        self._close_connections()
+        if self._router is not None:  # None if the store could not come up
+            self._end_turns(grace_s)
+            self._close_connections()
         self._stop_actors()
         for listener in self._websockets:
             listener.close(timeout_s=1.0)
         if self._stdio is not None:
             self._stdio.join(CLOSE_S)
-        if self._loop.is_running:
-            self._loop.stop(CLOSE_S)
+        self._loop.stop(CLOSE_S)
         self._starter.stop(CLOSE_S)
         self._timers.stop(CLOSE_S)
         self._dispatcher.stop(CLOSE_S)
@@ -299,8 +299,7 @@ class AppServer:
     def _stop_actors(self) -> None:
         deadline = time.monotonic() + CLOSE_S
         stopped = threading.Event()
-        post(self._router, StopThreads(stopped.set))
-        if not stopped.wait(CLOSE_S):
+        if post(self._router, StopThreads(stopped.set)) and not stopped.wait(CLOSE_S):
             logger.error("x server: some threads have not stopped")
         for ref in (self._router, self._store):
             if ref is not None:
