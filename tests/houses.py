@@ -5,25 +5,34 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import queue
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pykka
 
-from helpers import Client
-from trunkline import Agent, AppServer, Config, Decision, Limits, Turn, TurnInterrupted
+from trunkline import Agent, AppServer, Config, Limits
+from trunkline.clock import Clock
 from trunkline.connection import Connection
 from trunkline.router import Router
+from trunkline.testing import (
+    PATIENCE_S,
+    Client,
+    Clients,
+    RunningServer,
+    ScriptedAgent,
+    StdioWire,
+    Transport,
+    WebSocketWire,
+    Wire,
+)
+from trunkline.testing import ScriptedTurn as Play
 from trunkline.thread import Thread
 from trunkline.timers import Timers
-from wires import PATIENCE_S, InProcessWire, StdioWire, WebSocketWire, Wire
 
 __all__ = [
     "ChildHouse",
@@ -57,42 +66,8 @@ def actors(actor_class: type[A]) -> list[A]:
     return [actor for actor in found if actor is not None]
 
 
-class House(Protocol):
-    """A running server and its clients."""
-
-    def open(self, name: str) -> Client:
-        """Return a client that has not sent anything."""
-        ...
-
-    def connect(self, name: str = "alice", **capabilities: object) -> Client:
-        """Return a client that has done the handshake."""
-        ...
-
-
-class _House:
-    """What the houses have in common."""
-
-    def __init__(self) -> None:
-        self.clients: list[Client] = []
-
-    def _wire(self) -> Wire:
-        raise NotImplementedError
-
-    def open(self, name: str) -> Client:
-        """Return a client that has not sent anything."""
-        client = Client(self._wire(), name)
-        self.clients.append(client)
-        return client
-
-    def connect(self, name: str = "alice", **capabilities: object) -> Client:
-        """Return a client that has done the handshake."""
-        client = self.open(name)
-        client.initialize(**capabilities)
-        return client
-
-    def close_clients(self) -> None:
-        for client in self.clients:
-            client.wire.cut()
+House: TypeAlias = Clients
+"""A running server and its clients."""
 
 
 class Known(NamedTuple):
@@ -102,19 +77,11 @@ class Known(NamedTuple):
     actor: weakref.ref[Connection]
 
 
-class LocalHouse(_House):
-    """A server in this process.
+class LocalHouse(RunningServer):
+    """A server in this process, whose actors a test may look into."""
 
-    Args:
-        server: running.
-        transport: how clients come in: `websocket`, or `in-process`.
-
-    """
-
-    def __init__(self, server: AppServer, transport: str) -> None:
-        super().__init__()
-        self.server = server
-        self._transport = transport
+    def __init__(self, server: AppServer, transport: Transport, *, grace_s: float = 0.0) -> None:
+        super().__init__(server, transport, grace_s=grace_s)
         self.known: list[Known] = []
         """Every client that ever came in."""
         connect = server._connect
@@ -125,14 +92,6 @@ class LocalHouse(_House):
             return ref
 
         server._connect = connect_and_note  # type: ignore[assignment]
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.server.listeners[0].url
-
-    def _wire(self) -> Wire:
-        return InProcessWire(self.server) if self._transport == "in-process" else WebSocketWire(self.url)
 
     @property
     def router(self) -> Router:
@@ -157,7 +116,7 @@ class LocalHouse(_House):
                 return peer.connection
         raise AssertionError(f"{client.name} is not known to the router")
 
-    def settle(self, *living: Client) -> list[Known]:
+    def wait_gone(self, *living: Client) -> list[Known]:
         """Return once the actors of all connections but these have stopped, and everybody knows it.
 
         Returns:
@@ -189,7 +148,8 @@ class LocalHouse(_House):
 def running_server(
     *,
     agent: str | Callable[[], Agent] = "script",
-    transport: str = "websocket",
+    transport: Transport = "websocket",
+    clock: Clock | None = None,
     grace_s: float = 0.0,
     limits: Limits | None = None,
     timers: Timers | None = None,
@@ -197,19 +157,14 @@ def running_server(
 ) -> Iterator[LocalHouse]:
     """Run a server on a free port; its clients are cut off at the end."""
     config = Config(listen=("ws://127.0.0.1:0",), agent=agent, limits=limits or Limits(), **settings)
-    server = AppServer(config)
+    server = AppServer(config, clock=clock)
     if timers is not None:
         server._timers = timers
-    house = LocalHouse(server, transport)
-    server.start()
-    try:
+    with LocalHouse(server, transport, grace_s=grace_s) as house:
         yield house
-    finally:
-        house.close_clients()
-        server.stop(grace_s=grace_s)
 
 
-class ChildHouse(_House):
+class ChildHouse(Clients):
     """A server in a child process: the first client speaks over its pipes, the others over a WebSocket."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
@@ -218,7 +173,7 @@ class ChildHouse(_House):
         self.url = self._read_url()
         self._places = itertools.count()
 
-    def _wire(self) -> Wire:
+    def new_wire(self) -> Wire:
         return WebSocketWire(self.url) if next(self._places) else StdioWire(self.child)
 
     def _read_url(self) -> str:
@@ -250,7 +205,7 @@ def running_child(*arguments: str) -> Iterator[ChildHouse]:
         try:
             house = ChildHouse(child)
             yield house
-            house.close_clients()
+            house.cut_clients()
             child.stdin.close()
             said = child.stderr.read().decode()
             code = child.wait(PATIENCE_S)
@@ -260,77 +215,12 @@ def running_child(*arguments: str) -> Iterator[ChildHouse]:
             child.wait()
 
 
-Job: TypeAlias = Callable[[Turn], object]
-
-
-class Play:
-    """A turn that does what the test says."""
-
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-        self.message_id = ""
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-
-    def do(self, job: Job) -> None:
-        """Have the agent's thread call `job`."""
-        self._jobs.put(job)
-
-    def speak(self, *texts: str) -> None:
-        """Add to the turn's one message, which is started with the first text."""
-        if not self.message_id:
-            self.message_id = self.turn.start_item("agentMessage", text="", phase=None)
-        for text in texts:
-            self.turn.add_delta(self.message_id, text)
-
-    def ask(self, command: str) -> Future[Decision]:
-        """Ask for an approval of a command, on a thread of its own; several may be open at once."""
-        decision: Future[Decision] = Future()
-
-        def ask() -> None:
-            try:
-                decision.set_result(self.turn.command(command).ask_approval())
-            except TurnInterrupted as error:
-                decision.set_exception(error)
-
-        threading.Thread(target=ask, name="trunkline-turn-asking", daemon=True).start()
-        return decision
-
-    def end(self) -> None:
-        """Have the agent return."""
-        self._jobs.put(None)
-
-    def run(self) -> None:
-        """On the agent's thread: work until the end, or an interrupt."""
-        with self.turn.on_interrupt(self.end):
-            while (job := self._jobs.get()) is not None:
-                job(self.turn)
-
-
-class Puppets:
-    """Makes agents that hand each of their turns to the test as a `Play`."""
-
-    def __init__(self) -> None:
-        self._plays: queue.SimpleQueue[Play] = queue.SimpleQueue()
-
-    def __call__(self) -> Agent:
-        return _Puppet(self._plays)
+class Puppets(ScriptedAgent):
+    """Makes agents that hand each of their turns to the test."""
 
     def next(self) -> Play:
         """Wait for a turn to begin."""
-        try:
-            return self._plays.get(timeout=PATIENCE_S)
-        except queue.Empty:
-            raise AssertionError("no turn has begun") from None
-
-
-class _Puppet(Agent):
-    def __init__(self, plays: queue.SimpleQueue[Play]) -> None:
-        self._plays = plays
-
-    def run_turn(self, turn: Turn) -> None:
-        play = Play(turn)
-        self._plays.put(play)
-        play.run()
+        return self.next_turn()
 
 
 def in_parallel(*jobs: Callable[[], object]) -> None:

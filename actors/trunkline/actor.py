@@ -80,6 +80,16 @@ class Dispatcher:
         """The worker threads."""
         return tuple(self._threads)
 
+    @property
+    def queued(self) -> int:
+        """Runs that wait for a worker. Any thread; by the time it is known it may have changed."""
+        return self._ready.qsize()
+
+    @property
+    def queued_own(self) -> int:
+        """Runs that the calling thread keeps for itself; 0 for one that does not lend a hand."""
+        return len(getattr(self._own, "runs", ()))
+
     def start(self) -> None:
         """Start the worker threads. Call it once."""
         for thread in self._threads:

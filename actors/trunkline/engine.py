@@ -409,8 +409,11 @@ class Engine:
         high_water = min(limits.inbox_high_water, limits.log_events // 8)
         gate = Gate(self._inbox_depth, high_water, max_chars=limits.log_bytes // 32)
         timeout_s = self._context.config.turn_timeout_s
-        clock = None if timeout_s is None else TurnClock(timeout_s, lambda: self._prompts.waited_s)
+        clock = None if timeout_s is None else self._new_clock(timeout_s)
         return _Running(self._new_handle(state, content, history, gate), gate, state, clock)
+
+    def _new_clock(self, timeout_s: float) -> TurnClock:
+        return TurnClock(timeout_s, lambda: self._prompts.waited_s, self._context.timers.clock)
 
     def _new_handle(
         self, state: TurnState, content: list[JsonObject], history: Sequence[JsonObject], gate: Gate

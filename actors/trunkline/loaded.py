@@ -121,7 +121,7 @@ class LoadedThread(PooledActor):
         limits = context.config.limits
         log = EventLog(max_events=limits.log_events, max_bytes=limits.log_bytes)
         self._feed = Feed(thread_id=thread_id, log=log, router=router, epoch=uuid7(), reserve=_nothing)
-        self._prompts = Prompts(thread_id, self._feed, context.prompt_ids)
+        self._prompts = Prompts(thread_id, self._feed, context.prompt_ids, context.timers.clock)
         # What the router was told last.
         self._summary: Summary | None = None
         # Idle: nobody subscribed, nothing running or open. Each time it begins has a number.

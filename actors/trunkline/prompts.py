@@ -6,10 +6,10 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 from trunkline.agents.events import Answer
+from trunkline.clock import Clock
 from trunkline.feed import Feed
 from trunkline.messages import PromptAnswer, PromptEnded, Ref
 from trunkline.protocol.prompts import Flag, PromptKind, prompt_kind
@@ -43,13 +43,15 @@ class Prompts:
         thread_id: whose they are.
         feed: where they are published, and their ends.
         ids: request ids, one count for the whole server.
+        clock: by which time passes.
 
     """
 
-    def __init__(self, thread_id: ThreadId, feed: Feed, ids: Iterator[int]) -> None:
+    def __init__(self, thread_id: ThreadId, feed: Feed, ids: Iterator[int], clock: Clock) -> None:
         self._thread_id = thread_id
         self._feed = feed
         self._ids = ids
+        self._clock = clock
         self._open: dict[int, _Prompt] = {}
         # Seconds with a prompt open, up to the moment from which one is open now (None: none is).
         self._waited_s = 0.0
@@ -59,7 +61,7 @@ class Prompts:
     def waited_s(self) -> float:
         """For how many seconds, all in all, at least one prompt was open."""
         since = self._waiting_since
-        return self._waited_s + (0.0 if since is None else time.monotonic() - since)
+        return self._waited_s + (0.0 if since is None else self._clock.monotonic() - since)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -78,7 +80,7 @@ class Prompts:
         prompt_id = next(self._ids)
         self._open[prompt_id] = _Prompt(method, reply)
         if self._waiting_since is None:
-            self._waiting_since = time.monotonic()
+            self._waiting_since = self._clock.monotonic()
         return prompt_id
 
     def publish(self, prompt_id: int, method: str, params: Json) -> None:

@@ -20,6 +20,7 @@ import pykka
 
 from trunkline.actor import Dispatcher, post
 from trunkline.agents.registry import load_agent
+from trunkline.clock import Clock
 from trunkline.config import Config
 from trunkline.connection import Connection
 from trunkline.context import Context
@@ -83,13 +84,14 @@ class AppServer:
 
     Args:
         config: how it is set up; the defaults open no listener.
+        clock: by which the server waits, for tests (`trunkline.testing.ManualClock`); None is the machine's.
 
     Raises:
         ConfigError: A setting does not fit.
 
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or Config()
         self._listens = [parse_listen_url(url) for url in self.config.listen]
         for listen in self._listens:
@@ -102,10 +104,10 @@ class AppServer:
             agent if not isinstance(agent, str) else load_agent("shell" if upstream else agent)
         )
         self._dispatcher = Dispatcher(workers=self.config.workers)
-        self._timers = Timers()
+        self._timers = Timers(clock)
         self._starter = TurnStarter()
         # The loop runs the actors that its sockets wake: see Dispatcher.
-        self._loop = IoLoop(after_round=self._dispatcher.run_own)
+        self._loop = IoLoop(clock=clock, after_round=self._dispatcher.run_own)
         self._store: Ref | None = None
         self._router: Ref | None = None
         self._context: Context | None = None

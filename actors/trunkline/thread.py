@@ -141,7 +141,7 @@ class Thread(PooledActor):
             reserve=lambda seq: self._engine.keep_seq_bound(seq),
             commit=self._commit if is_kept else None,
         )
-        self._prompts = Prompts(record.id, self._feed, context.prompt_ids)
+        self._prompts = Prompts(record.id, self._feed, context.prompt_ids, context.timers.clock)
         self._engine = Engine(
             context=context,
             thread=self.actor_ref,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import pykka
 from trunkline.actor import post
 from trunkline.agents.base import Agent, AgentFactory, Turn
 from trunkline.agents.events import TurnEnded, TurnStatus
+from trunkline.clock import Clock
 from trunkline.errors import TurnFailed, TurnInterrupted
 
 __all__ = ["AgentSlot", "Gate", "TurnClock", "TurnStarter"]
@@ -91,17 +91,19 @@ class TurnClock:
         timeout_s: seconds that a turn may take.
         waited_s: tells for how many seconds the thread has waited for clients in all; the turn is not
             to blame for those.
+        clock: by which time passes.
 
     """
 
-    def __init__(self, timeout_s: float, waited_s: Callable[[], float]) -> None:
+    def __init__(self, timeout_s: float, waited_s: Callable[[], float], clock: Clock) -> None:
         self.timeout_s = timeout_s
         self._waited_s = waited_s
-        self._started = time.monotonic() - waited_s()
+        self._clock = clock
+        self._started = clock.monotonic() - waited_s()
 
     def left_s(self) -> float:
         """Return the seconds that are left, 0 or less when there are none."""
-        return self.timeout_s - (time.monotonic() - self._waited_s() - self._started)
+        return self.timeout_s - (self._clock.monotonic() - self._waited_s() - self._started)
 
 
 class TurnStarter:

@@ -148,7 +148,7 @@ def act(client: Client, dice: random.Random, thread_id: str) -> None:
 
 def test_no_handler_waits_under_a_mixed_load(watchdog: Watchdog, house: LocalHouse) -> None:
     in_parallel(*(lambda number=number: live(house, f"client {number}", number) for number in range(6)))
-    house.settle()
+    house.wait_gone()
     assert watchdog.handled > 1000
     assert not watchdog.seen, "\n".join(watchdog.seen[:3])
 

@@ -26,7 +26,7 @@ ROUNDS = 40
 
 def assert_forgotten(house: LocalHouse, *living: Client) -> None:
     """Check that all connections but these are gone, from every actor and from memory."""
-    gone = house.settle(*living)
+    gone = house.wait_gone(*living)
     living[0].fence()
     assert len(house.known) == len(living)
     kept = {house.connection(client) for client in living}
@@ -86,7 +86,7 @@ def test_a_close_in_the_middle_of_a_handshake_leaves_nothing(house: LocalHouse, 
         sock = socket.create_connection(alice.wire.socket.getpeername(), PATIENCE_S)
         sock.sendall(sent)
         sock.close()
-    assert len(house.settle(alice)) == 0
+    assert len(house.wait_gone(alice)) == 0
     alice.fence()
 
 

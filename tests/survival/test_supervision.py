@@ -13,6 +13,7 @@ from conftest import Serve
 from helpers import Client
 from houses import LocalHouse, Puppets
 from trunkline import Agent, Limits, Turn, TurnFailed
+from trunkline.clock import Clock
 from trunkline.connection import Connection
 from trunkline.router import Router
 from trunkline.thread import Thread
@@ -199,7 +200,7 @@ def test_a_turn_that_waits_for_a_client_is_not_taken_for_one_that_hangs(
     now = [0.0]
     monkeypatch.setattr("trunkline.turns.time.monotonic", lambda: now[0])
     waited = [3.0]
-    clock = TurnClock(10.0, lambda: waited[0])
+    clock = TurnClock(10.0, lambda: waited[0], Clock())
     now[0], waited[0] = 100.0, 103.0
     assert clock.left_s() == 10.0
     now[0] = 104.0

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -156,7 +155,7 @@ class Upstream(PooledActor):
     def _start_child(self) -> None:
         self._generation += 1
         generation, ref, gate = self._generation, self.actor_ref, self._gate
-        self._started_at = time.monotonic()
+        self._started_at = self._timers.clock.monotonic()
 
         def on_lines(lines: tuple[bytes, ...]) -> None:  # on the child's reader
             gate.wait_open(sum(map(len, lines)))
@@ -180,7 +179,7 @@ class Upstream(PooledActor):
             return
         logger.error("x upstream: %s", message.reason)
         self._is_ready = False
-        if time.monotonic() - self._started_at > SETTLED_S:
+        if self._timers.clock.monotonic() - self._started_at > SETTLED_S:
             self._delay_s = FIRST_DELAY_S
         self._refuse_all()
         for thread in self._threads.values():

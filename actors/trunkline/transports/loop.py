@@ -12,11 +12,11 @@ import logging
 import selectors
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from trunkline.clock import Clock
 from trunkline.transports.waker import Waker
 
 __all__ = ["READ", "WRITE", "IoLoop", "Timer", "Watcher"]
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
+
+_LOOK_S = 0.1
+"""Seconds after which one who waits for a look sees whether the thread still lives."""
 
 
 class Watcher(Protocol):
@@ -46,7 +49,7 @@ class Timer:
 
     def __init__(self, deadline: float, callback: Callable[[], None]) -> None:
         self.deadline = deadline
-        """When it is due, on the clock of `time.monotonic`."""
+        """When it is due, on the loop's clock."""
         self._callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
@@ -66,12 +69,20 @@ class IoLoop:
 
     Args:
         name: what the thread is called.
+        clock: by which timers are due; None is the machine's.
         after_round: called on the loop's thread after each round of what was ready; must not block
             or raise.
 
     """
 
-    def __init__(self, *, name: str = "trunkline-io", after_round: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "trunkline-io",
+        clock: Clock | None = None,
+        after_round: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock = clock or Clock()
         self._after_round = after_round
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._selector = selectors.DefaultSelector()
@@ -93,8 +104,14 @@ class IoLoop:
         """The loop's thread."""
         return self._thread
 
+    @property
+    def queued(self) -> int:
+        """Calls that wait for the loop. Any thread; by the time it is known it may have changed."""
+        return len(self._calls)
+
     def start(self) -> None:
         """Start the thread. Call it once."""
+        self._clock.watch(self._look)
         self._thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
@@ -112,6 +129,7 @@ class IoLoop:
                 self._stopping = True
                 self._close()
             return True
+        self._clock.unwatch(self._look)
         self.call_soon(self._begin_stop)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -126,7 +144,7 @@ class IoLoop:
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` once `delay_s` seconds have passed. On the loop's thread."""
-        timer = Timer(time.monotonic() + delay_s, callback)
+        timer = Timer(self._clock.monotonic() + delay_s, callback)
         heapq.heappush(self._timers, (timer.deadline, next(self._timer_ids), timer))
         return timer
 
@@ -178,10 +196,10 @@ class IoLoop:
     def _time_to_next_timer(self) -> float | None:
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        return self._clock.wait_s(self._timers[0][0])
 
     def _fire_timers(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, _, timer = heapq.heappop(self._timers)
             self._guarded(timer.fire)
@@ -192,6 +210,14 @@ class IoLoop:
             callback(*args)
         except Exception:
             logger.exception("x a callback of the I/O loop failed")
+
+    def _look(self) -> None:
+        """Return once every timer that is due has fired. For the thread that has moved the clock."""
+        looked = threading.Event()
+        # By the second call the timers have been looked at, behind the first.
+        self.call_soon(self.call_soon, looked.set)
+        while not looked.wait(_LOOK_S) and self._thread.is_alive():
+            pass  # once more: the thread may have ended without a look
 
     def _begin_stop(self) -> None:
         self._stopping = True

@@ -1,0 +1,250 @@
+"""Three ways to a server: a WebSocket, the pipes of a child process, a client in this process.
+
+A wire is for one thread. The frames and the handshake are those of `websockets`, and nothing reads a
+socket but the test: a client that does not wait for anything is one that does not read.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import socket
+import subprocess
+import time
+from typing import NamedTuple, Protocol
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from trunkline.server import AppServer
+from trunkline.transports.base import Closed
+
+__all__ = ["PATIENCE_S", "InProcessWire", "StdioWire", "WebSocketWire", "Wire", "WireClosed"]
+
+PATIENCE_S = 30.0
+"""Seconds that no passing test waits: what waits longer fails, and says for what it waited."""
+
+RECEIVE_BYTES = 65_536
+
+
+class WireClosed(Exception):
+    """The connection is closed; everything that came before has been received."""
+
+    def __init__(self, closed: Closed) -> None:
+        super().__init__(*closed)
+        self.closed = closed
+
+
+class Wire(Protocol):
+    """One client's end of a connection."""
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+        ...
+
+    def receive(self, timeout_s: float) -> list[str]:
+        """Return the next messages, at least one; raise `TimeoutError` or `WireClosed`."""
+        ...
+
+    def close(self) -> None:
+        """Close as a polite client does, and wait for the end. Twice is harmless."""
+        ...
+
+    def cut(self) -> None:
+        """Be gone without a word. Twice is harmless."""
+        ...
+
+
+class WebSocketWire:
+    """A WebSocket, open from the start.
+
+    Args:
+        url: where to.
+        receive_buffer_bytes: what the kernel may hold for us; None leaves that to the kernel.
+
+    """
+
+    def __init__(self, url: str, *, receive_buffer_bytes: int | None = None) -> None:
+        uri = parse_uri(url)
+        self._protocol = ClientProtocol(uri, max_size=None)
+        self.socket = socket.socket()
+        if receive_buffer_bytes is not None:  # before the connect: it decides about the window
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.connect((uri.host, uri.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+            self._read(PATIENCE_S)
+            self._protocol.events_received()
+        if self._protocol.handshake_exc is not None:
+            self.socket.close()
+            raise self._protocol.handshake_exc
+
+    @property
+    def address(self) -> str:
+        """What the server calls the other end."""
+        host, port = self.socket.getsockname()[:2]
+        return f"{host}:{port}"
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+        self._protocol.send_text(text.encode())
+        self._flush()
+
+    def ping(self) -> None:
+        """Send a ping, which the server answers on its own."""
+        self._protocol.send_ping(b"ping")
+        self._flush()
+
+    def receive(self, timeout_s: float) -> list[str]:
+        """Return the next messages, at least one; raise `TimeoutError` or `WireClosed`."""
+        deadline = time.monotonic() + timeout_s
+        while not (texts := self._texts()):
+            if self._protocol.state is State.CLOSED:
+                self.socket.close()
+                raise WireClosed(self._closed())
+            self._read(max(deadline - time.monotonic(), 0.001))
+        return texts
+
+    def close(self) -> None:
+        """Close as a polite client does. Twice is harmless."""
+        try:
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(1000)
+                self._flush()
+            while self._protocol.state is not State.CLOSED:
+                self._read(PATIENCE_S)
+                self._protocol.events_received()
+        except OSError:
+            pass
+        finally:
+            self.socket.close()
+
+    def cut(self) -> None:
+        """Be gone without a word. Twice is harmless."""
+        # A reset at once, and not an orderly end behind what is unsent.
+        if self.socket.fileno() != -1:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self.socket.close()
+
+    def _texts(self) -> list[str]:
+        frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        return [bytes(frame.data).decode() for frame in frames if frame.opcode is Opcode.TEXT]
+
+    def _read(self, timeout_s: float) -> None:
+        self.socket.settimeout(timeout_s)
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+        except ConnectionError:
+            data = b""
+        self.socket.settimeout(PATIENCE_S)
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        self._flush()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            try:
+                if data:
+                    self.socket.sendall(data)
+                else:
+                    self.socket.shutdown(socket.SHUT_WR)
+            except ConnectionError:
+                pass  # what the server said before is still to be read
+            except OSError:
+                if self._protocol.state is not State.CLOSED:
+                    raise
+
+    def _closed(self) -> Closed:
+        received = self._protocol.close_rcvd
+        return Closed(1006, "") if received is None else Closed(int(received.code), received.reason)
+
+
+class StdioWire:
+    """The pipes of a child process. Closed with 1000 when the child ends its output."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._stdin = child.stdin
+        self._stdout = child.stdout
+        self._partial = b""
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+        self._stdin.write(text.encode() + b"\n")
+        self._stdin.flush()
+
+    def receive(self, timeout_s: float) -> list[str]:
+        """Return the next messages, at least one; raise `TimeoutError` or `WireClosed`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._wait_readable(deadline - time.monotonic())
+            data = os.read(self._stdout.fileno(), RECEIVE_BYTES)
+            if not data:
+                raise WireClosed(Closed(1000, ""))
+            *lines, self._partial = (self._partial + data).split(b"\n")
+            if lines:
+                return [line.decode() for line in lines]
+
+    def close(self) -> None:
+        """Close as a polite client does. Twice is harmless."""
+        self._stdin.close()
+
+    def cut(self) -> None:
+        """Be gone without a word. Twice is harmless."""
+        self._stdin.close()
+        self._stdout.close()
+
+    def _wait_readable(self, timeout_s: float) -> None:
+        readable, _, _ = select.select([self._stdout], [], [], max(timeout_s, 0.001))
+        if not readable:
+            raise TimeoutError
+
+
+class _Arrival(NamedTuple):
+    """What the server's threads put into the queue of an in-process client."""
+
+    text: str
+    closed: Closed | None = None
+
+
+class InProcessWire:
+    """A client in this process."""
+
+    def __init__(self, server: AppServer) -> None:
+        self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
+        self._client = server.connect(
+            lambda message: self._arrivals.put(_Arrival(message.decode())),
+            lambda closed: self._arrivals.put(_Arrival("", closed)),
+        )
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+        assert self._client.send(text), "the server takes no more"
+
+    def receive(self, timeout_s: float) -> list[str]:
+        """Return the next messages, at least one; raise `TimeoutError` or `WireClosed`."""
+        try:
+            arrival = self._arrivals.get(timeout=timeout_s)
+        except queue.Empty:
+            raise TimeoutError from None
+        if arrival.closed is not None:
+            self._arrivals.put(arrival)
+            raise WireClosed(arrival.closed)
+        return [arrival.text]
+
+    def close(self) -> None:
+        """Close as a polite client does. Twice is harmless."""
+        self._client.close()
+
+    def cut(self) -> None:
+        """Be gone without a word. Twice is harmless."""
+        self._client.close()
