@@ -13,9 +13,9 @@ from conftest import Serve
 from helpers import Client
 from houses import LocalHouse, Puppets
 from trunkline import Agent, Limits, Turn, TurnFailed
-from trunkline.clock import Clock
 from trunkline.connection import Connection
 from trunkline.router import Router
+from trunkline.testing import ManualClock
 from trunkline.thread import Thread
 from trunkline.turns import TurnClock
 from wires import PATIENCE_S
@@ -194,17 +194,15 @@ def test_an_agent_that_hangs_past_its_time_costs_its_turn_and_not_its_thread(ser
         _Deaf.release.set()
 
 
-def test_a_turn_that_waits_for_a_client_is_not_taken_for_one_that_hangs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr("trunkline.turns.time.monotonic", lambda: now[0])
+def test_a_turn_that_waits_for_a_client_is_not_taken_for_one_that_hangs() -> None:
+    clock = ManualClock()
     waited = [3.0]
-    clock = TurnClock(10.0, lambda: waited[0], Clock())
-    now[0], waited[0] = 100.0, 103.0
-    assert clock.left_s() == 10.0
-    now[0] = 104.0
-    assert clock.left_s() == 6.0
+    turn = TurnClock(10.0, lambda: waited[0], clock)
+    clock.advance(100.0)
+    waited[0] = 103.0
+    assert turn.left_s() == 10.0
+    clock.advance(4.0)
+    assert turn.left_s() == 6.0
 
 
 def test_the_time_of_a_prompt_counts_once_however_many_are_open(stage: LocalHouse, puppets: Puppets) -> None:

@@ -54,7 +54,7 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
         server: started, and not being stopped meanwhile.
         actors: further actors, such as the host's own that connections deliver to; any kind of Pykka's.
             They must not wait for the server.
-        timeout_s: seconds of real time.
+        timeout_s: seconds of real time, for each handler and for all of them.
 
     Raises:
         AssertionError: something is still going on after `timeout_s` seconds; the text says what.
@@ -67,7 +67,7 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
             time.sleep(min(attempt * 0.000_2, 0.01))
             for ref in actors * max(len(actors), 1):  # as often as it takes a message to go through all
                 fence(ref, timeout_s)
-            with _Hold(server, deadline) as hold:
+            with _Hold(server, timeout_s) as hold:
                 if hold.is_quiet() and all(ref.actor_inbox.empty() for ref in actors):
                     return
             if time.monotonic() > deadline:
@@ -77,11 +77,11 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
 class _Hold:
     """All threads of a server that run actors, held from entering to leaving."""
 
-    def __init__(self, server: AppServer, deadline: float) -> None:
+    def __init__(self, server: AppServer, timeout_s: float) -> None:
         self._dispatcher: Dispatcher = server._dispatcher
         self._loop = server._loop
         self._store = server._store
-        self._deadline = deadline
+        self._timeout_s = timeout_s
         self._names = [thread.name for thread in self._dispatcher.threads]
         self._held: list[str] = []
         self._has_own_work = False
@@ -95,7 +95,7 @@ class _Hold:
             self._names.append(self._loop.thread.name)
             # In the round after the next: what its sockets have now is read in between.
             self._loop.call_soon(self._loop.call_soon, self._hold)
-        if not self._all_held.wait(max(self._deadline - time.monotonic(), 0.0)):
+        if not self._all_held.wait(self._timeout_s):
             self._let_go.set()
             busy = sorted(set(self._names) - set(self._held))
             raise AssertionError(f"a handler does not return, or the server has stopped; busy: {busy}")
@@ -108,7 +108,7 @@ class _Hold:
         """Whether nothing is queued. What the store still does is done first, as it answers actors."""
         store = self._store
         if store is not None and not issubclass(store.actor_class, PooledActor):
-            _fence_store(store, self._deadline)
+            _fence_store(store, self._timeout_s)
         return not (self._has_own_work or self._dispatcher.queued or self._loop.queued)
 
     def _hold(self) -> None:
@@ -133,7 +133,7 @@ class _Answered:
         self.event.set()
 
 
-def _fence_store(store: pykka.ActorRef[Any], deadline: float) -> None:
+def _fence_store(store: pykka.ActorRef[Any], timeout_s: float) -> None:
     """Return once a store with threads of its own has written, read and answered what it was told."""
     answered = _Answered()
     ref: pykka.ActorRef[Any] = answered  # type: ignore[assignment]
@@ -141,7 +141,7 @@ def _fence_store(store: pykka.ActorRef[Any], deadline: float) -> None:
         store.tell(LoadThread(ThreadId(""), is_for_writing=False, reply_to=ref, with_turns=False))
     except pykka.ActorDeadError:
         return
-    if not answered.event.wait(max(deadline - time.monotonic(), 0.0)):
+    if not answered.event.wait(timeout_s):
         raise AssertionError("the store does not get through its inbox")
 
 
