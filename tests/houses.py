@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pykka
+from pykka.messages import ProxyGetAttr
 
 from trunkline import Agent, AppServer, Config, Limits
 from trunkline.clock import Clock
@@ -42,6 +43,7 @@ __all__ = [
     "Play",
     "Puppets",
     "actors",
+    "fence",
     "in_parallel",
     "look_into",
     "running_child",
@@ -58,6 +60,16 @@ def look_into(ref: pykka.ActorRef[A]) -> A:
     actor = ref._actor_weakref()
     assert actor is not None, f"{ref} is gone"
     return actor
+
+
+def fence(ref: pykka.ActorRef[Any]) -> None:
+    """Return once the actor has handled everything this thread told it before.
+
+    Raises:
+        pykka.ActorDeadError: it has stopped.
+
+    """
+    ref.ask(ProxyGetAttr(attr_path=("actor_urn",)), timeout=PATIENCE_S)
 
 
 def actors(actor_class: type[A]) -> list[A]:

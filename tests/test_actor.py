@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pykka
 import pytest
-from pykka.messages import ProxyGetAttr
 
 from actor_kinds import Diary, Kind, Pooled, Start, Threaded, wait
-from houses import in_parallel
+from houses import fence, in_parallel
 from trunkline.actor import Dispatcher
 from wires import PATIENCE_S
 
@@ -40,11 +39,6 @@ def start(request: pytest.FixtureRequest, dispatcher: Dispatcher) -> Iterator[St
 @pytest.fixture
 def diary() -> Diary:
     return Diary()
-
-
-def fence(ref: pykka.ActorRef[Kind]) -> None:
-    """Return once the actor has handled everything this thread told it before."""
-    ref.ask(ProxyGetAttr(attr_path=("actor_urn",)), timeout=PATIENCE_S)
 
 
 def hold(ref: pykka.ActorRef[Kind]) -> threading.Event:

@@ -226,8 +226,9 @@ def running(fake: FakeServer) -> Iterator[FakeServer]:
 
 
 def scenario(text: str, **members: str) -> Scenario:
-    """Read a scenario; what is not said about its times is short."""
-    times = {"duration": "200ms", "timeout": "5s", "drain": "1s", **members}
+    """Read a scenario. What is not said about its times is short where a run lasts as long as they say."""
+    duration = "200ms" if '"stay"' in text else "10s"
+    times = {"duration": duration, "timeout": "5s", "drain": "1s", **members}
     head = "".join(f'{name} = "{value}"\n' for name, value in times.items())
     return parse_scenario(f'name = "test"\n{head}{text}', "test")
 

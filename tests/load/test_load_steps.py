@@ -468,7 +468,7 @@ RECONNECTING = (
 
 
 def test_a_client_that_comes_back_for_what_it_missed_has_it_all_and_nothing_twice() -> None:
-    result = run(Remembering(), RECONNECTING)
+    result = run(Remembering(), RECONNECTING, duration="1s")
 
     assert result.passed
     assert not result.errors
@@ -477,7 +477,7 @@ def test_a_client_that_comes_back_for_what_it_missed_has_it_all_and_nothing_twic
 
 @pytest.mark.parametrize(("skip", "what"), [(1, "gap"), (-1, "repeat")])
 def test_what_is_lost_or_comes_twice_across_a_reconnect_is_caught(skip: int, what: str) -> None:
-    result = run(Remembering(skip), RECONNECTING)
+    result = run(Remembering(skip), RECONNECTING, duration="1s")
 
     assert f": {what}: expected event" in result.breaches["order"].example
 
@@ -488,7 +488,7 @@ def test_a_snapshot_in_place_of_the_events_is_told_apart() -> None:
             request["params"].pop("afterSeq", None)
             super().on_thread_resume(peer, request)
 
-    result = run(Forgetful(), RECONNECTING)
+    result = run(Forgetful(), RECONNECTING, duration="1s")
 
     assert result.passed
     assert result.expected == {"thread/resume: a snapshot, as events were no longer kept": 1}
