@@ -30,7 +30,6 @@ from trunkline.messages import (
     ConnectionInitialized,
     ConnectionOpened,
     Deliver,
-    FallingBehind,
     FellBehind,
     InputEnded,
     LinkClosed,
@@ -46,6 +45,7 @@ from trunkline.messages import (
     Request,
     Subscribed,
     Unsubscribed,
+    Warn,
 )
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import (
@@ -356,11 +356,9 @@ class Connection(PooledActor):
         if message.thread_id not in self._subscriptions:
             self._put(self._framed(message.chunk))
 
-    @handles(FallingBehind)
-    def _on_falling_behind(self, message: FallingBehind) -> None:
-        self._warn(
-            "this connection reads too slowly and will be closed if it does not catch up", message.thread_id
-        )
+    @handles(Warn)
+    def _on_warn(self, message: Warn) -> None:
+        self._warn(message.text, message.thread_id)
 
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:

@@ -9,7 +9,6 @@ A plain object that belongs to one Thread actor and is called by it alone.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -20,12 +19,13 @@ import orjson
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
 from trunkline.protocol.envelope import now_ms
+from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
-from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord
+from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord, ended_record, item_type
 from trunkline.types import Json, JsonObject, TurnId
 from trunkline.version import VERSION
 
-__all__ = ["Conversation", "History", "Item", "TurnState", "ended_record", "record_json", "turn_json"]
+__all__ = ["Conversation", "History", "Item", "TurnState", "record_json", "turn_json"]
 
 PREVIEW_CHARS = 400
 
@@ -48,9 +48,9 @@ class Item:
         self._kept = 0
 
     @classmethod
-    def stored(cls, stored: StoredItem, position: int) -> Item:
+    def stored(cls, stored: StoredItem) -> Item:
         """Return a completed item as it was kept."""
-        item = cls({"type": _type_of(stored.payload), "id": stored.id}, position)
+        item = cls({"type": item_type(stored.payload), "id": stored.id}, stored.position)
         item.payload = stored.payload
         return item
 
@@ -183,10 +183,7 @@ class Conversation:
     def __init__(self, record: ThreadRecord, turns: Iterable[StoredTurn] = ()) -> None:
         self.record = record
         self.turns = [
-            TurnState(
-                ended_record(turn.record), [Item.stored(item, place) for place, item in enumerate(turn.items)]
-            )
-            for turn in turns
+            TurnState(ended_record(turn.record), [Item.stored(item) for item in turn.items]) for turn in turns
         ]
         self.running: TurnState | None = None
         """The turn that is running; it is the last of `turns`."""
@@ -209,9 +206,10 @@ class Conversation:
         """Note that something happened in the thread now."""
         self.update(updated_at=int(time.time()))
 
-    def begin_turn(self, turn_id: TurnId) -> TurnState:
-        """Begin a turn; none may be running."""
+    def begin_turn(self) -> TurnState:
+        """Begin a turn, with an id that sorts behind all others; none may be running."""
         assert self.running is None
+        turn_id = TurnId(uuid7(after=self.turns[-1].id if self.turns else None))
         turn = TurnState(TurnRecord(turn_id, "inProgress", int(time.time())))
         self.turns.append(turn)
         self.running = turn
@@ -261,15 +259,6 @@ class Conversation:
         )
 
 
-_TYPE = re.compile(rb'\{"type":"([^"\\]+)"')
-
-
-def _type_of(payload: bytes) -> str:
-    """Return the type of a completed item without decoding it: its bytes begin with it."""
-    match = _TYPE.match(payload)
-    return match[1].decode() if match else ""
-
-
 def record_json(
     record: ThreadRecord, status: JsonObject, turns: list[JsonObject] | None = None
 ) -> JsonObject:
@@ -312,10 +301,3 @@ def turn_json(record: TurnRecord) -> JsonObject:
         "durationMs": record.duration_ms,
         "rootTurnId": record.id,
     }
-
-
-def ended_record(record: TurnRecord) -> TurnRecord:
-    """Return the record of a turn that is copied or was stored: one that was running was interrupted."""
-    if record.status != "inProgress":
-        return record
-    return msgspec.structs.replace(record, status="interrupted", completed_at=record.started_at)

@@ -199,6 +199,7 @@ class Engine:
         self._conversation.update(name=name)
         if self._conversation.is_materialized:
             self._save(SaveThread(self._conversation.record))
+            self._feed.hold()
         self._feed.reply(request, {})
         params_out = {"threadId": self._id, "threadName": name}
         self._feed.notify("thread/name/updated", params_out, to_everybody=True)
@@ -226,7 +227,7 @@ class Engine:
             self._save(SaveTurn(self._id, turn.record))
             for item in turn.items.values():
                 if item.payload is not None:
-                    self._save(SaveItem(self._id, turn.id, item.position, StoredItem(item.id, item.payload)))
+                    self._save(SaveItem(self._id, turn.id, StoredItem(item.id, item.payload, item.position)))
 
     def revert(self, before_turn_id: TurnId) -> None:
         """Drop a turn and all later ones. No turn may be running.
@@ -255,7 +256,7 @@ class Engine:
         self._conversation.record = changed_record(self._conversation.record, params)
         history = self._conversation.history()
         self._conversation.note_input(params.input)
-        state = self._conversation.begin_turn(TurnId(uuid7()))
+        state = self._conversation.begin_turn()
         self._save_turn(state)
         self._running = self._new_turn(state, params.input, history)
         self._feed.reply(request, {"turn": state.summary_json()})
@@ -500,7 +501,7 @@ class Engine:
 
     def _publish_completed(self, state: TurnState, item: Item, payload: bytes) -> None:
         state.note_completed(item)
-        self._save(SaveItem(self._id, state.id, item.position, StoredItem(item.id, payload)))
+        self._save(SaveItem(self._id, state.id, StoredItem(item.id, payload, item.position)))
         params = {
             "threadId": self._id,
             "turnId": state.id,

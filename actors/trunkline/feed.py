@@ -13,12 +13,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from trunkline.actor import post
 from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
 from trunkline.log import Chunk, Event, EventLog
-from trunkline.messages import Broadcast, Deliver, FellBehind, Message, Ref, Refuse, Relay, Reply, Request
+from trunkline.messages import (
+    Broadcast,
+    Deliver,
+    FellBehind,
+    Message,
+    Ref,
+    Refuse,
+    Relay,
+    Reply,
+    Request,
+    Subscribed,
+    Warn,
+)
 from trunkline.protocol.envelope import encode_notification, encode_server_request, now_ms
 from trunkline.types import ConnectionId, Json, ThreadId
 
@@ -26,6 +39,27 @@ __all__ = ["Feed"]
 
 RESERVED_SEQS = 100_000
 """Numbers that are reserved at a time. After a crash the count goes on behind the reservation."""
+
+
+class _Held(NamedTuple):
+    """Something that is done once the events before it may be seen."""
+
+    commit: int
+    """The number of the commit that lets it out."""
+    after_seq: int
+    """Subscribers are sent the events up to here first."""
+    do: Callable[[], object]
+    give_up: Callable[[RpcError], object] | None
+    """Done in its place if the commit fails."""
+
+
+def _refuse(ref: Ref, message: Message, error: RpcError) -> None:
+    """Tell `ref` an error in the place of an answer; what is no answer of the thread's own is told."""
+    if isinstance(message, Reply):
+        message = Refuse(message.request_id, error)
+    elif isinstance(message, Subscribed):
+        message = Refuse(message.reply.request_id, error)
+    post(ref, message)
 
 
 class Feed:
@@ -38,7 +72,7 @@ class Feed:
         epoch: names the count of the thread's events: a number means nothing under another epoch.
         reserve: asked to have kept that events up to the number given may exist.
         commit: asked to have everything stored that the thread has told the store so far, and then to
-            see to it that `committed` is called with the number given; None if nothing is stored.
+            see to it that `committed` is called, once for each time; None if nothing is stored.
 
     """
 
@@ -50,7 +84,7 @@ class Feed:
         router: Ref,
         epoch: str,
         reserve: Callable[[int], None],
-        commit: Callable[[int], None] | None = None,
+        commit: Callable[[], None] | None = None,
     ) -> None:
         self._thread_id = thread_id
         self._log = log
@@ -60,16 +94,18 @@ class Feed:
         # Numbers up to this one are taken, whatever happens to the process: they are never used again.
         self._reserved_seq = log.last_seq
         self._must_commit = False
-        # The last event whose commit was asked for.
-        self._asked_seq = log.last_seq
+        # Commits that were asked for and are not answered: the last event that each lets out. The newest
+        # lets out whatever there is then.
+        self._commits: deque[int] = deque()
+        self._answered_commits = 0
         # Published and not yet in the log: they become one chunk at the next flush.
         self._pending: list[Event] = []
         # The next event's number. Counts the pending ones, as `log.last_seq` does not.
         self._next_seq = log.last_seq + 1
         # The last event that may be seen. Behind `log.last_seq` while the store is at work.
         self._visible_seq = log.last_seq
-        # What waits for the events before it to become visible: their last number, and what to do then.
-        self._held: deque[tuple[int, Callable[[], object]]] = deque()
+        # What waits for the events before it to become visible.
+        self._held: deque[_Held] = deque()
         self.generation = 0
         """The number of the newest subscription."""
         self.epoch = epoch
@@ -138,7 +174,14 @@ class Feed:
     def tell(self, ref: Ref, message: Message) -> None:
         """Tell `message` to `ref`, behind everything published so far."""
         self.flush()
-        self._when_visible(self._log.last_seq, partial(post, ref, message))
+        self._when_visible(partial(post, ref, message), partial(_refuse, ref, message))
+
+    def hold(self) -> None:
+        """Let out nothing more, not even an answer, until what the store has been told so far is kept."""
+        if self._commit is None:
+            return
+        self.flush()
+        self._ask_commit(self._log.last_seq)
 
     def holds_after(self, seq: int, epoch: str | None) -> bool:
         """Whether every event behind `seq` is still kept, under the same count."""
@@ -173,8 +216,8 @@ class Feed:
             post(connection, message)
             subscription.has_begun = True
 
-        self._when_visible(self._log.last_seq, begin)
-        self._deliver()
+        self._when_visible(begin, partial(_refuse, connection, message))
+        self._deliver(self._visible_seq)
 
     def unsubscribe(self, connection_id: ConnectionId) -> Subscription | None:
         """End a connection's subscription; the listener goes with the last one.
@@ -191,9 +234,7 @@ class Feed:
         self.flush()
         subscription = self.listener.remove(connection_id)
         if subscription is not None:
-            self._when_visible(
-                self._log.last_seq, partial(self._deliver_rest, subscription, self._log.last_seq)
-            )
+            self._when_visible(partial(self._deliver_rest, subscription, self._log.last_seq))
         if not len(self.listener):
             self.listener = None
         return subscription
@@ -208,7 +249,7 @@ class Feed:
         self.listener = None
         for subscription in subscriptions:
             rest = partial(self._deliver_rest, subscription, self._log.last_seq)
-            self._when_visible(self._log.last_seq, rest)
+            self._when_visible(rest)
             self.tell(self._router, Relay(subscription.connection, farewell()))
 
     def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
@@ -216,21 +257,37 @@ class Feed:
         if self.listener is not None:
             self.listener.progress(connection_id, generation, size)
 
-    def committed(self, seq: int) -> None:
-        """Let out everything up to `seq`: it is stored."""
-        # Behind the last commit that was asked for there is nothing that needs one.
-        is_last = seq >= self._asked_seq
-        self._visible_seq = max(self._visible_seq, self._log.last_seq if is_last else seq)
-        while self._held and self._held[0][0] <= self._visible_seq:
-            _, do = self._held.popleft()
-            do()
-        self._deliver()
+    def committed(self) -> None:
+        """Let out what the oldest commit was asked for: it is stored."""
+        seq = self._commits.popleft()
+        self._answered_commits += 1
+        self._visible_seq = seq if self._commits else self._log.last_seq
+        sent_seq = -1
+        while self._held and self._held[0].commit <= self._answered_commits:
+            held = self._held.popleft()
+            if held.after_seq != sent_seq:
+                sent_seq = held.after_seq
+                self._deliver(sent_seq)
+            held.do()
+        self._deliver(self._visible_seq)
+
+    def fail(self, error: RpcError) -> None:
+        """Show nothing of what is held, as it cannot be stored. Who waits for an answer gets `error`."""
+        given_up, self._held = self._held, deque()
+        for held in given_up:
+            if held.give_up is not None:
+                held.give_up(error)
+
+    def warn(self, text: str) -> None:
+        """Send every subscriber a warning, whatever is held. It is no event, and has no number."""
+        for subscription in self.listener or ():
+            post(subscription.connection, Warn(self._thread_id, text))
 
     def flush(self) -> None:
         """Let out what is pending, and what subscribers have made room for."""
         if self._pending:
             self._append()
-        self._deliver()
+        self._deliver(self._visible_seq)
 
     def _take_seq(self) -> int:
         seq = self._next_seq
@@ -244,18 +301,17 @@ class Feed:
     def _append(self) -> None:
         pending, self._pending = self._pending, []
         chunk = Chunk(pending)
-        is_visible = self._visible_seq == self._log.last_seq
+        before_seq = self._log.last_seq
         self._log.append(chunk)
         if self._commit is not None and (self._must_commit or any(event.is_terminal for event in pending)):
             self._must_commit = False
-            self._asked_seq = chunk.last_seq
-            self._commit(chunk.last_seq)
-        elif is_visible:
+            self._ask_commit(before_seq)
+        elif not self._commits:
             self._visible_seq = chunk.last_seq
         for event in pending:
             if event.to_everybody:
                 broadcast = Broadcast(self._thread_id, Chunk([event]))
-                self._when_visible(chunk.last_seq, partial(post, self._router, broadcast))
+                self._when_visible(partial(post, self._router, broadcast))
 
     def _deliver_rest(self, subscription: Subscription, last_seq: int) -> None:
         """Send a subscription that has ended what is behind its cursor: the log's own chunks, shared."""
@@ -269,16 +325,27 @@ class Feed:
             size = sum(chunk.size for chunk in chunks)
             post(subscription.connection, Deliver(self._thread_id, chunks, size))
 
-    def _when_visible(self, seq: int, do: Callable[[], object]) -> None:
-        if seq <= self._visible_seq:
-            do()
-        else:
-            self._held.append((seq, do))
+    def _ask_commit(self, before_seq: int) -> None:
+        """Ask for a commit that lets out what is behind `before_seq`."""
+        assert self._commit is not None
+        if self._commits:
+            self._commits[-1] = before_seq
+        self._commits.append(before_seq)
+        self._commit()
 
-    def _deliver(self) -> None:
+    def _when_visible(
+        self, do: Callable[[], object], give_up: Callable[[RpcError], object] | None = None
+    ) -> None:
+        if self._commits:
+            commit = self._answered_commits + len(self._commits)
+            self._held.append(_Held(commit, self._log.last_seq, do, give_up))
+        else:
+            do()
+
+    def _deliver(self, last_seq: int) -> None:
         if self.listener is None:
             return
-        for subscription in self.listener.deliver(self._visible_seq):
+        for subscription in self.listener.deliver(last_seq):
             post(subscription.connection, FellBehind(self._thread_id))
         if not len(self.listener):
             self.listener = None

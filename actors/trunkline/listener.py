@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from trunkline.actor import post
 from trunkline.log import Chunk, EventLog
-from trunkline.messages import Deliver, FallingBehind, Ref
+from trunkline.messages import Deliver, Ref, Warn
 from trunkline.types import ConnectionId, ThreadId
 
 __all__ = ["ACKNOWLEDGE_BYTES", "WINDOW_BYTES", "Listener", "Subscription"]
@@ -30,6 +30,9 @@ always given back."""
 
 _WARM_CHUNKS = 16
 """Chunks whose framed bytes are kept for connections that have not yet handled them."""
+
+
+_TOO_SLOW = "this connection reads too slowly and will be closed if it does not catch up"
 
 
 class Subscription:
@@ -145,7 +148,7 @@ class Listener:
     def _warn_if_far_behind(self, subscription: Subscription) -> None:
         if not subscription.is_warned and self._log.is_half_full_after(subscription.sent_seq):
             subscription.is_warned = True
-            post(subscription.connection, FallingBehind(self._thread_id))
+            post(subscription.connection, Warn(self._thread_id, _TOO_SLOW))
 
     def _cut(self, cursor: int, last_seq: int) -> Deliver:
         """Take a window's worth of chunks behind `cursor`."""

@@ -29,7 +29,6 @@ __all__ = [
     "ConnectionOpened",
     "Deliver",
     "Drain",
-    "FallingBehind",
     "FellBehind",
     "Fork",
     "Forked",
@@ -61,6 +60,7 @@ __all__ = [
     "TurnOverdue",
     "Unload",
     "Unsubscribed",
+    "Warn",
 ]
 
 Ref: TypeAlias = pykka.ActorRef[Any]
@@ -167,10 +167,11 @@ class Broadcast(Message, frozen=True):
     chunk: Chunk
 
 
-class FallingBehind(Message, frozen=True):
-    """The connection is half a thread's log behind: if it does not catch up, it will be closed."""
+class Warn(Message, frozen=True):
+    """Send the connection a `warning` about a thread."""
 
     thread_id: ThreadId
+    text: str
 
 
 class FellBehind(Message, frozen=True):
@@ -262,7 +263,7 @@ class ThreadStopped(Message, frozen=True):
     thread_id: ThreadId
     thread: Ref
     has_failed: bool
-    """Whether a bug of ours ended it."""
+    """Whether it was ended by a bug of ours, or because it cannot be kept."""
 
 
 class Relay(Message, frozen=True):

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from trunkline.agents.base import ApprovalPolicy
-from trunkline.conversation import Conversation, TurnState, ended_record
+from trunkline.conversation import Conversation, TurnState
 from trunkline.protocol import errors
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.params import ApprovalPolicyParam, ForkParams, ThreadStartParams, TurnStartParams
-from trunkline.store.base import StoredItem, StoredThread, StoredTurn, ThreadRecord
+from trunkline.store.base import StoredItem, StoredThread, StoredTurn, ThreadRecord, ended_record
 from trunkline.types import JsonObject, ThreadId
 
 __all__ = ["changed_record", "fork_copy", "new_record"]
@@ -120,7 +120,11 @@ def _turns_to_copy(conversation: Conversation, last_turn_id: str | None) -> list
 
 
 def _copy_turn(turn: TurnState) -> StoredTurn:
-    items = [StoredItem(item.id, item.payload) for item in turn.items.values() if item.payload is not None]
+    items = [
+        StoredItem(item.id, item.payload, item.position)
+        for item in turn.items.values()
+        if item.payload is not None
+    ]
     return StoredTurn(ended_record(turn.record), tuple(items))
 
 

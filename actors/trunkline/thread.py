@@ -154,8 +154,8 @@ class Thread(PooledActor):
         )
         # Loaded for one request that needs nobody to know: it ends with that, unless it is used.
         self._is_errand = origin is Origin.ERRAND
-        # What waits for the running turn to end.
-        self._when_quiet: list[Callable[[], None]] = []
+        # Requests that wait for the running turn to end, and what they do then.
+        self._when_quiet: list[tuple[Request, Callable[[], None]]] = []
         # What the router was told last.
         self._summary: Summary | None = None
         # Idle: nobody subscribed, nothing running or open. Each time it begins has a number.
@@ -166,6 +166,7 @@ class Thread(PooledActor):
         self._taken = 0
         self._is_paced = False
         self._has_stalled = False
+        self._has_ended = False
 
     def on_start(self) -> None:
         """Tell everybody that the thread is loaded, if they knew it as one that is not."""
@@ -248,6 +249,7 @@ class Thread(PooledActor):
     def _revert(self, request: Request, params: RevertParams) -> None:
         def revert() -> None:
             self._engine.revert(TurnId(params.before_turn_id))
+            self._feed.hold()
             if self._feed.is_subscribed(request.connection_id):
                 # A new subscription would begin here, and skip what this one has not been sent yet.
                 self._feed.reply(request, self._joined_json(with_turns=False))
@@ -269,6 +271,7 @@ class Thread(PooledActor):
                 raise errors.not_archived(self._id)
             raise errors.active_writer(self._id)
         self._engine.set_archived(is_archived=False)
+        self._feed.hold()
         self._feed.reply(request, {"thread": self._thread_json()})
         self._feed.notify("thread/unarchived", {"threadId": self._id}, to_everybody=True)
 
@@ -277,6 +280,7 @@ class Thread(PooledActor):
 
         def leave() -> None:
             keep()
+            self._feed.hold()
             self._publish_not_loaded()
             self._feed.reply(request, {})
             self._feed.notify(method, {"threadId": self._id}, to_everybody=True)
@@ -297,13 +301,14 @@ class Thread(PooledActor):
             except RpcError as error:
                 self._feed.refuse(request, error)
 
-        self._when_quiet.append(guarded)
+        self._when_quiet.append((request, guarded))
         self._engine.interrupt()
         self._see_quiet()
 
     def _see_quiet(self) -> None:
         while self._when_quiet and not self._engine.is_running:
-            self._when_quiet.pop(0)()
+            _, do = self._when_quiet.pop(0)
+            do()
 
     def _list_turns(self, request: Request, params: TurnsListParams) -> None:
         self._feed.reply(request, self._engine.turns_page(params))
@@ -534,24 +539,34 @@ class Thread(PooledActor):
     def _on_finish(self, _message: _Finish) -> None:
         self.stop()
 
-    def _commit(self, seq: int) -> None:
-        post(self._context.store, Commit(self._id, self.actor_ref, seq))
+    def _commit(self) -> None:
+        post(self._context.store, Commit(self._id, self.actor_ref))
 
     @handles(StoreFailed)
     def _on_store_failed(self, message: StoreFailed) -> None:
         """End: what has been published cannot be kept, and so nobody may be told of it."""
+        if self._has_ended:
+            return  # an answer to a later commit
         logger.error("x thread %s: it cannot be kept, and ends: %s", self._id, message.error)
+        self._feed.warn(f"the thread cannot be stored, and ends: {message.error}; resume it for what is kept")
+        self._feed.fail(errors.not_kept(message.error))
         self._end(has_failed=True)
         self.stop()
 
     @handles(Committed)
-    def _on_committed(self, message: Committed) -> None:
-        self._feed.committed(message.token)
+    def _on_committed(self, _message: Committed) -> None:
+        self._feed.committed()
 
     def _end(self, *, has_failed: bool) -> None:
+        """Let go of everybody who waits, and tell the router. What comes after the first time is nothing."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         if not has_failed:
             self._engine.keep_seq_bound(self._feed.last_seq)
         self._prompts.abandon()
         self._engine.abandon()
+        for request, _ in self._when_quiet:
+            post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
         post(self._context.store, ReleaseThread(self._id))
         post(self._router, ThreadStopped(self._id, self.actor_ref, has_failed))

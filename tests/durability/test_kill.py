@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,63 +12,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from helpers import Client
-from houses import ROOT
-from wires import PATIENCE_S, WebSocketWire, WireClosed
+from durability.processes import Process
+from wires import PATIENCE_S, WireClosed
 
 ROUNDS = 6
 CLIENTS = 3
 SCRIPT = "say 40 30\ntext done\nsay 15 20"
-
-
-class TappedWire(WebSocketWire):
-    """Keeps the texts as they came."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.texts: list[str] = []
-
-    def receive(self, timeout_s: float) -> list[str]:
-        texts = super().receive(timeout_s)
-        self.texts += texts
-        return texts
-
-
-class Process:
-    """A server that can be killed."""
-
-    def __init__(self, store: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "trunkline_cli",
-            "serve",
-            "--agent",
-            "script",
-            "--log-level",
-            "error",
-        ]
-        self.child = subprocess.Popen(
-            [*command, "--listen", "ws://127.0.0.1:0", "--store", str(store)],
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "actors"), str(ROOT / "cli")))},
-        )
-        assert self.child.stderr is not None
-        line = self.child.stderr.readline().decode()
-        assert line.startswith("listening on: "), line
-        self.url = line.split()[-1]
-
-    def connect(self, name: str) -> tuple[Client, TappedWire]:
-        wire = TappedWire(self.url)
-        client = Client(wire, name)
-        client.initialize()
-        return client, wire
-
-    def kill(self) -> None:
-        self.child.send_signal(signal.SIGKILL)
-        self.child.wait(PATIENCE_S)
-        assert self.child.stderr is not None
-        self.child.stderr.close()
 
 
 class Witness(threading.Thread):

@@ -138,6 +138,7 @@ TEXTS = [
     (errors.invalid_params("why"), -32602, "Invalid params: why"),
     (errors.internal(), -32603, "Internal error"),
     (errors.overloaded(), -32001, "Server overloaded; retry later."),
+    (errors.not_kept("why"), -32603, "the thread cannot be stored: why"),
     (errors.needs_experimental("m.f"), -32600, "m.f requires experimentalApi capability"),
     (errors.draining(), -32600, "Server is draining; retry after reconnecting"),
     (errors.thread_not_found(ID), -32600, "thread not found: 019"),

@@ -24,6 +24,7 @@ __all__ = [
     "needs_experimental",
     "no_rollout",
     "not_archived",
+    "not_kept",
     "overloaded",
     "parse_error",
     "thread_closing",
@@ -84,6 +85,11 @@ def input_too_long(chars: int) -> RpcError:
 def internal() -> RpcError:
     """A bug of ours: what happened is in the log."""
     return RpcError(ErrorCode.INTERNAL_ERROR, "Internal error")
+
+
+def not_kept(reason: str) -> RpcError:
+    """The thread cannot be written to the store, so it has ended; what was kept can be resumed."""
+    return RpcError(ErrorCode.INTERNAL_ERROR, f"the thread cannot be stored: {reason}")
 
 
 def overloaded() -> RpcError:

@@ -12,11 +12,15 @@ __all__ = ["is_uuid", "parse_uuid", "uuid7"]
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
-def uuid7() -> str:
+def uuid7(after: str | None = None) -> str:
     """Return a new UUIDv7 (RFC 9562, 5.7) as lower-case text. Any thread may call this.
 
     48 bits of Unix milliseconds, then 12 bits of the fraction of the millisecond (method 3 of 6.2),
     then 62 random bits: ids that one process makes in turn sort in that order.
+
+    Args:
+        after: a UUIDv7 behind which the new one is to sort, even if the clock has been set back since.
+
     """
     nanoseconds = time.time_ns()
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
@@ -27,6 +31,8 @@ def uuid7() -> str:
         | 0b10 << 62
         | int.from_bytes(os.urandom(8)) >> 2
     )
+    if after is not None and value <= (earlier := uuid.UUID(after).int):
+        value += ((earlier >> 80) + 1 << 80) - (value >> 80 << 80)  # a millisecond later than that one
     return str(uuid.UUID(int=value))
 
 

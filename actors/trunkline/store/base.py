@@ -8,7 +8,7 @@ reads may come in another order than the questions.
 
 What a thread is told to keep is kept in order and without holes. Where a write of a thread fails, all
 that is told of the thread behind it is dropped, and each `Commit` answered with `StoreFailed`, until
-the thread is loaded again: who loads it begins with what is kept.
+the thread is released: who loads it then begins with what is kept. Other threads are not concerned.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ class StoredItem(msgspec.Struct, frozen=True):
     id: str
     payload: bytes
     """The item as it was sent in `item/completed`, byte for byte."""
-    position: int = 0
-    """Its place among the turn's items, by when they started, as a store gives it. There are gaps where
-    an item was never completed. Of no account in a `SaveItem`, which says it itself."""
+    position: int
+    """Its place among the turn's items, by when they started. There are gaps where an item was never
+    completed."""
 
 
 class StoredTurn(msgspec.Struct, frozen=True):
@@ -205,8 +205,6 @@ class SaveItem(msgspec.Struct, frozen=True):
 
     thread_id: ThreadId
     turn_id: TurnId
-    position: int
-    """Its place among the turn's items, by when they started."""
     item: StoredItem
 
 
@@ -253,8 +251,7 @@ class Commit(msgspec.Struct, frozen=True):
     thread_id: ThreadId
     """Whose writes it is about."""
     reply_to: pykka.ActorRef[Any]
-    """Told `Committed`, or `StoreFailed`."""
-    token: int
+    """Told `Committed`, or `StoreFailed`. Answers come in the order of the questions."""
 
 
 class ReleaseThread(msgspec.Struct, frozen=True):
@@ -330,17 +327,14 @@ StoreMessage: TypeAlias = (
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """Everything that was told before the `Commit` with this token is kept."""
-
-    token: int
+    """Everything that was told before the `Commit` is kept."""
 
 
 class StoreFailed(msgspec.Struct, frozen=True):
     """What was told before a `Commit` cannot be kept. Told in the place of `Committed`."""
 
-    token: int
     error: str
-    """Why, for the log."""
+    """Why, for the log and for clients."""
 
 
 class Loaded(msgspec.Struct, frozen=True):

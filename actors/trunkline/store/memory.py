@@ -40,7 +40,7 @@ class _Turn:
 
     def __init__(self, record: TurnRecord) -> None:
         self.record = record
-        self.items: list[tuple[int, StoredItem]] = []  # by position
+        self.items: list[StoredItem] = []  # by position
 
 
 class _Thread:
@@ -83,7 +83,7 @@ class MemoryStore(PooledActor):
     @handles(SaveItem)
     def _on_save_item(self, message: SaveItem) -> None:
         turn = self._threads[message.thread_id].turns[message.turn_id]
-        insort(turn.items, (message.position, message.item), key=lambda each: each[0])
+        insort(turn.items, message.item, key=_position)
 
     @handles(DropTurns)
     def _on_drop_turns(self, message: DropTurns) -> None:
@@ -98,7 +98,7 @@ class MemoryStore(PooledActor):
 
     @handles(Commit)
     def _on_commit(self, message: Commit) -> None:
-        post(message.reply_to, Committed(message.token))
+        post(message.reply_to, Committed())
 
     @handles(ReleaseThread)
     def _on_release_thread(self, _message: ReleaseThread) -> None:
@@ -109,10 +109,7 @@ class MemoryStore(PooledActor):
         thread = self._threads.get(message.thread_id)
         stored = None
         if thread is not None:
-            turns = [
-                StoredTurn(turn.record, tuple(item for _, item in turn.items))
-                for turn in thread.turns.values()
-            ]
+            turns = [StoredTurn(turn.record, tuple(turn.items)) for turn in thread.turns.values()]
             stored = StoredThread(thread.record, tuple(turns))
         post(message.reply_to, Loaded(message.thread_id, message.is_for_writing, stored))
 
@@ -120,6 +117,10 @@ class MemoryStore(PooledActor):
     def _on_list_threads(self, message: ListThreads) -> None:
         records = [thread.record for thread in self._threads.values()]
         post(message.reply_to, _page(records, message.query, message.token))
+
+
+def _position(item: StoredItem) -> int:
+    return item.position
 
 
 def _page(records: list[ThreadRecord], query: ThreadQuery, token: int) -> Listed:

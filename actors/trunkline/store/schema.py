@@ -46,6 +46,9 @@ _MIGRATIONS = (
 SCHEMA_VERSION = len(_MIGRATIONS)
 """The version of the files that this program writes, in SQLite's `user_version`."""
 
+LOCK_TIMEOUT_S = 30.0
+"""Seconds for which somebody else may hold the file: another process may be migrating it, say."""
+
 _APPLICATION_ID = 0x74726B6C
 """Marks a file as ours: "trkl", in SQLite's `application_id`."""
 
@@ -78,9 +81,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     # Each connection belongs to one thread once that has started; it is made and closed by another.
-    # 30 s: another process may be migrating or checkpointing.
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None:

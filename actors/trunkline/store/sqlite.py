@@ -8,6 +8,7 @@ was told before it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -22,6 +23,7 @@ import pykka
 from pykka._envelope import Envelope
 
 from trunkline.actor import post
+from trunkline.errors import StartError
 from trunkline.store.base import (
     Commit,
     Committed,
@@ -71,9 +73,13 @@ class SqliteStore(pykka.ThreadingActor):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._connection = open_writer(path)
-        self._locks = ThreadLocks(path.with_name(path.name + "-lock"))
-        self._reader = _Reader(path)
-        # Threads of which something could not be written, and their next commit has to say so.
+        try:
+            self._locks = ThreadLocks(path.with_name(path.name + "-lock"))
+            self._reader = _Reader(path)
+        except (OSError, sqlite3.Error) as error:
+            self._connection.close()
+            raise StartError(f"cannot use the store {path}: {error}") from error
+        # Threads of which something could not be written, and why: nothing more is, until their release.
         self._failed: dict[ThreadId, str] = {}
         self._is_failing = False
 
@@ -128,44 +134,61 @@ class SqliteStore(pykka.ThreadingActor):
             elif isinstance(message, ListThreads):
                 self._reader.ask(message)
             elif isinstance(message, ReleaseThread):
-                self._locks.release(message.thread_id)
+                self._release(message.thread_id)
 
     def _write(self, writes: list[Any]) -> None:
-        execute = self._connection.execute
-        try:
-            execute("BEGIN IMMEDIATE")
-            try:
-                for message in writes:
-                    self._writers[type(message)](self, message)
-                execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            self._note_failure(writes, str(error))
-        else:
+        """Write what is not of a failed thread, all at once; if that fails, each thread by itself."""
+        by_thread: dict[ThreadId, list[Any]] = {}
+        for message in writes:
+            by_thread.setdefault(_thread_of(message), []).append(message)
+        left = {key: each for key, each in by_thread.items() if key not in self._failed}
+        if not left:
+            return
+        error = self._try_write([message for each in left.values() for message in each])
+        if error is None:
             if self._is_failing:
                 logger.warning("= store: it can be written again")
             self._is_failing = False
-
-    def _note_failure(self, writes: list[Any], error: str) -> None:
+            return
         if not self._is_failing:  # once, and not for every batch of a full disk
             logger.error("x store: it cannot be written: %s", error)
         self._is_failing = True
-        for message in writes:
-            thread_id = message.record.id if isinstance(message, SaveThread) else message.thread_id
-            self._failed[thread_id] = error
+        for thread_id, messages in left.items():
+            # One that is locked by somebody else has been waited for long enough.
+            is_lost = len(left) == 1 or _is_locked(error)
+            reason = error if is_lost else self._try_write(messages)
+            if reason is not None:
+                self._failed[thread_id] = str(reason)
+
+    def _try_write(self, writes: list[Any]) -> Exception | None:
+        """Write in one transaction. Returns why it could not be, if so; nothing is written then."""
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for message in writes:
+                self._writers[type(message)](self, message)
+            execute("COMMIT")
+        except Exception as error:  # not only SQLite's: one thread's writes must not end everybody's store
+            if not isinstance(error, sqlite3.Error):
+                logger.exception("x store: a write failed")
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    execute("ROLLBACK")
+            return error
+        return None
+
+    def _release(self, thread_id: ThreadId) -> None:
+        self._failed.pop(thread_id, None)
+        self._locks.release(thread_id)
 
     def _answer_commit(self, message: Commit) -> None:
         error = self._failed.get(message.thread_id)
         if error is None:
-            post(message.reply_to, Committed(message.token))
+            post(message.reply_to, Committed())
         else:
-            post(message.reply_to, StoreFailed(message.token, error))
+            post(message.reply_to, StoreFailed(error))
 
     def _load(self, message: LoadThread) -> None:
-        self._failed.pop(message.thread_id, None)  # whoever loads it begins with what is kept
         if message.is_for_writing and not self._locks.take(message.thread_id):
             post(message.reply_to, Loaded(message.thread_id, True, None, is_busy=True))
         else:
@@ -198,9 +221,10 @@ class SqliteStore(pykka.ThreadingActor):
         )
 
     def _save_item(self, message: SaveItem) -> None:
+        item = message.item
         self._connection.execute(
             "INSERT OR REPLACE INTO items (thread_id, turn_id, position, id, payload) VALUES (?, ?, ?, ?, ?)",
-            (message.thread_id, message.turn_id, message.position, message.item.id, message.item.payload),
+            (message.thread_id, message.turn_id, item.position, item.id, item.payload),
         )
 
     def _drop_turns(self, message: DropTurns) -> None:
@@ -254,7 +278,8 @@ class _Reader:
             answer: Loaded | Listed
             try:
                 answer = self._load(message) if isinstance(message, LoadThread) else self._list(message)
-            except (sqlite3.Error, msgspec.ValidationError, orjson.JSONDecodeError) as error:
+            except Exception as error:  # a damaged file may hold anything, and others want to read too
+                logger.exception("x store: it cannot be read")
                 answer = _unreadable(message, str(error))
             post(message.reply_to, answer)
 
@@ -274,11 +299,12 @@ class _Reader:
             ]
             items: dict[TurnId, list[StoredItem]] = {turn.id: [] for turn in turns}
             rows = execute(
-                "SELECT turn_id, id, payload FROM items WHERE thread_id = ? ORDER BY turn_id, position",
+                "SELECT turn_id, id, payload, position FROM items WHERE thread_id = ? "
+                "ORDER BY turn_id, position",
                 (thread_id,),
             )
-            for turn_id, item_id, payload in rows:
-                items[turn_id].append(StoredItem(item_id, payload))
+            for turn_id, *item in rows:
+                items[turn_id].append(StoredItem(*item))
         finally:
             execute("COMMIT")
         record = msgspec.convert(orjson.loads(row[0]), ThreadRecord)
@@ -298,6 +324,15 @@ def _unreadable(message: LoadThread | ListThreads, error: str) -> Loaded | Liste
     if isinstance(message, LoadThread):
         return Loaded(message.thread_id, message.is_for_writing, None, error=error)
     return Listed(message.token, error=error)
+
+
+def _thread_of(message: Any) -> ThreadId:
+    thread_id: ThreadId = message.record.id if isinstance(message, SaveThread) else message.thread_id
+    return thread_id
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY
 
 
 _OURS = (
