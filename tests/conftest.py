@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import pykka
 import pytest
 
 import codex_models
 from helpers import Client
 from houses import House, LocalHouse, Puppets, running_child, running_server
-from wires import PATIENCE_S
+from trunkline.testing.fixtures import nothing_left
+
+__all__ = ["Serve", "nothing_left"]
 
 Serve = Callable[..., LocalHouse]
 
@@ -29,22 +29,8 @@ def _servers_keep_out_of_the_users_files() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_actor_and_no_thread_of_ours_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    left = [thread for thread in threading.enumerate() if thread not in before and _is_ours(thread)]
-    for thread in left:
-        thread.join(PATIENCE_S)
-    alive = [thread.name for thread in left if thread.is_alive()]
-    running = pykka.ActorRegistry.get_all()
-    for ref in running:  # so that one test's failure is not the next one's too
-        pykka.ActorRegistry.unregister(ref)
-    assert not alive, f"OS threads are left: {alive}"
-    assert not running, f"actors are left: {[str(ref) for ref in running]}"
-
-
-def _is_ours(thread: threading.Thread) -> bool:
-    return thread.name.startswith("trunkline") or "Actor" in thread.name
+def _no_actor_and_no_thread_of_ours_is_left(nothing_left: None) -> None:
+    pass
 
 
 @pytest.fixture
