@@ -30,7 +30,8 @@ from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import TurnInterrupted
 from trunkline.feed import Feed
-from trunkline.messages import InterruptOverdue, Message, PromptOverdue, Ref, Refuse, Request, TurnOverdue
+from trunkline.local.workshop import Workshop
+from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
 from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
@@ -61,7 +62,7 @@ from trunkline.store.base import (
 from trunkline.turns import AgentSlot, Gate, TurnClock
 from trunkline.types import JsonObject, ThreadId, TurnId
 
-__all__ = ["Engine"]
+__all__ = ["ConversationEngine"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +84,12 @@ class _Running:
         """Requests that are answered when it has ended."""
 
 
-class Engine:
+class ConversationEngine:
     """A thread's conversation at work.
 
     Args:
         context: what the server's actors share.
+        workshop: the agents and the store.
         thread: the Thread actor, which is told what the turn tells.
         inbox_depth: tells how many messages wait for that actor; too many hold up the agent.
         feed: where everything is published.
@@ -102,6 +104,7 @@ class Engine:
         self,
         *,
         context: Context,
+        workshop: Workshop,
         thread: Ref,
         inbox_depth: Callable[[], int],
         feed: Feed,
@@ -111,13 +114,14 @@ class Engine:
         is_new: bool,
     ) -> None:
         self._context = context
+        self._workshop = workshop
         self._thread = thread
         self._inbox_depth = inbox_depth
         self._feed = feed
         self._prompts = prompts
         self._id: ThreadId = record.id
         self._conversation = Conversation(record, () if stored is None else stored.turns)
-        self._agent = AgentSlot(context.agent_factory)
+        self._agent = AgentSlot(workshop.agent_factory)
         self._running: _Running | None = None
         self._is_kept = not record.is_ephemeral
         # What was published last, to publish it only when it changes.
@@ -346,9 +350,6 @@ class Engine:
         prompt_id = self._prompts.new(event.method, event.reply)
         self.publish_status()
         self._prompts.publish(prompt_id, event.method, params)
-        timeout_s = self._context.config.prompt_timeout_s
-        if timeout_s is not None:
-            self._tell_later(timeout_s, PromptOverdue(prompt_id))
 
     def on_turn_ended(self, event: TurnEnded) -> None:
         """The agent has returned or raised."""
@@ -372,7 +373,7 @@ class Engine:
             text = "x thread %s: the agent did not stop; turn %s ends"
             logger.warning(text, self._id, running.state.id, extra=self._ids(running))
             # That agent may still be at work: the next turn must not be handed to the same object.
-            self._agent = AgentSlot(self._context.agent_factory)
+            self._agent = AgentSlot(self._workshop.agent_factory)
             self._end_turn(running, "interrupted", None)
 
     def on_turn_overdue(self, message: TurnOverdue) -> None:
@@ -438,7 +439,7 @@ class Engine:
         )
 
     def _run_agent(self, handle: Turn) -> None:
-        self._context.starter.start_turn(self._agent, handle, self._thread)
+        self._workshop.starter.start_turn(self._agent, handle, self._thread)
 
     def _steer(self, running: _Running, content: list[JsonObject], client_id: str | None) -> None:
         self._publish_input(running.state, content, client_id)
@@ -524,7 +525,7 @@ class Engine:
 
     def _save(self, message: object) -> None:
         if self._is_kept:
-            post(self._context.store, message)
+            post(self._workshop.store, message)
 
 
 def _turn_error(message: str) -> JsonObject:

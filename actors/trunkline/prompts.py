@@ -44,14 +44,23 @@ class Prompts:
         feed: where they are published, and their ends.
         ids: request ids, one count for the whole server.
         clock: by which time passes.
+        on_new: called with the id of each prompt that is opened.
 
     """
 
-    def __init__(self, thread_id: ThreadId, feed: Feed, ids: Iterator[int], clock: Clock) -> None:
+    def __init__(
+        self,
+        thread_id: ThreadId,
+        feed: Feed,
+        ids: Iterator[int],
+        clock: Clock,
+        on_new: Callable[[int], None],
+    ) -> None:
         self._thread_id = thread_id
         self._feed = feed
         self._ids = ids
         self._clock = clock
+        self._on_new = on_new
         self._open: dict[int, _Prompt] = {}
         # Seconds with a prompt open, up to the moment from which one is open now (None: none is).
         self._waited_s = 0.0
@@ -81,6 +90,7 @@ class Prompts:
         self._open[prompt_id] = _Prompt(method, reply)
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
+        self._on_new(prompt_id)
         return prompt_id
 
     def publish(self, prompt_id: int, method: str, params: Json) -> None:

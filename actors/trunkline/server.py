@@ -19,14 +19,12 @@ from typing import Self
 import pykka
 
 from trunkline.actor import Dispatcher, post
-from trunkline.agents.registry import load_agent
+from trunkline.backends import make_backend
 from trunkline.clock import Clock
 from trunkline.config import Config
 from trunkline.connection import Connection
 from trunkline.context import Context
 from trunkline.errors import ServerStopped
-from trunkline.gateway.gateway import Gateway, codex_command
-from trunkline.gateway.methods import read_call as read_gateway_call
 from trunkline.messages import (
     CloseConnections,
     Drain,
@@ -38,10 +36,7 @@ from trunkline.messages import (
     Ref,
     StopThreads,
 )
-from trunkline.protocol.methods import read_call
 from trunkline.router import Router
-from trunkline.store.memory import MemoryStore
-from trunkline.store.sqlite import SqliteStore
 from trunkline.timers import Timers
 from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
 from trunkline.transports.inprocess import InProcessClient
@@ -50,7 +45,6 @@ from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
 from trunkline.transports.websocket import WebSocketListener
 from trunkline.transports.websocket_link import WebSocketLimits
-from trunkline.turns import TurnStarter
 from trunkline.types import ConnectionId
 
 __all__ = ["AppServer", "Listening"]
@@ -97,21 +91,13 @@ class AppServer:
         for listen in self._listens:
             if isinstance(listen, WebSocketListen):
                 require_loopback(listen)
-        agent = self.config.agent
-        upstream = codex_command() if agent == "codex" else self.config.upstream
-        self._gateway = Gateway(upstream) if upstream else None
-        self._agent_factory = (
-            agent if not isinstance(agent, str) else load_agent("shell" if upstream else agent)
-        )
+        self._backend = make_backend(self.config)
         self._dispatcher = Dispatcher(workers=self.config.workers)
         self._timers = Timers(clock)
-        self._starter = TurnStarter()
         # The loop runs the actors that its sockets wake: see Dispatcher.
         self._loop = IoLoop(clock=clock, after_round=self._dispatcher.run_own)
-        self._store: Ref | None = None
         self._router: Ref | None = None
         self._context: Context | None = None
-        self._agent_name = agent if isinstance(agent, str) else "agent"
         self._websockets: list[WebSocketListener] = []
         self._stdio: StdioTransport | None = None
         self._is_ready = False
@@ -135,31 +121,19 @@ class AppServer:
         """
         self._dispatcher.start()
         self._timers.start()
-        self._starter.start()
         self._stop_token.append(None)
-        try:
-            self._store = self._start_store()
-        except BaseException:
-            self.stop(grace_s=0)
-            raise
         self._context = Context(
             config=self.config,
             dispatcher=self._dispatcher,
             timers=self._timers,
-            starter=self._starter,
-            store=self._store,
-            store_is_durable=self.config.store != "memory",
-            agent_factory=self._agent_factory,
-            agent_name=self._agent_name,
+            agent_name=self._backend.agent_name,
             connection_ids=itertools.count(1),
             prompt_ids=itertools.count(),
-            read_call=read_call if self._gateway is None else read_gateway_call,
+            read_call=self._backend.read_call,
         )
-        if self._gateway is None:
-            self._router = Router.start(context=self._context)
-        else:
-            self._router = self._gateway.start(self._context)
         try:
+            make_catalog = self._backend.start(self._context)
+            self._router = Router.start(context=self._context, make_catalog=make_catalog)
             self._start_listeners()
         except BaseException:
             self.stop(grace_s=0)
@@ -210,7 +184,7 @@ class AppServer:
         self._is_ready = False
         for listener in self._websockets:
             listener.stop_accepting()
-        if self._router is not None:  # None if the store could not come up
+        if self._router is not None:  # None if the backend could not come up
             self._end_turns(grace_s)
             self._close_connections()
         self._stop_actors()
@@ -219,7 +193,6 @@ class AppServer:
         if self._stdio is not None:
             self._stdio.join(CLOSE_S)
         self._loop.stop(CLOSE_S)
-        self._starter.stop(CLOSE_S)
         self._timers.stop(CLOSE_S)
         self._dispatcher.stop(CLOSE_S)
         self._stopped.set()
@@ -235,11 +208,6 @@ class AppServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def _start_store(self) -> Ref:
-        if self.config.store == "memory":
-            return MemoryStore.start(dispatcher=self._dispatcher)
-        return SqliteStore.start(self.config.store)
 
     def _start_listeners(self) -> None:
         limits = self.config.limits
@@ -303,14 +271,12 @@ class AppServer:
         stopped = threading.Event()
         if post(self._router, StopThreads(stopped.set)) and not stopped.wait(CLOSE_S):
             logger.error("x server: some threads have not stopped")
-        for ref in (self._router, self._store):
-            if ref is not None:
-                try:
-                    ref.stop(block=True, timeout=max(deadline - time.monotonic(), 0.1))
-                except pykka.Timeout:
-                    logger.error("x server: %s has not stopped", ref)
-        if self._gateway is not None:
-            self._gateway.stop(CLOSE_S)
+        if self._router is not None:
+            try:
+                self._router.stop(block=True, timeout=max(deadline - time.monotonic(), 0.1))
+            except pykka.Timeout:
+                logger.error("x server: %s has not stopped", self._router)
+        self._backend.stop(CLOSE_S)
 
 
 class _ToConnection:

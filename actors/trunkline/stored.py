@@ -6,16 +6,14 @@ Plain functions; the router calls them with what it has read.
 from __future__ import annotations
 
 from trunkline.conversation import Conversation, record_json
+from trunkline.engines import NOT_LOADED
 from trunkline.pages import list_items, list_turns, snapshot
 from trunkline.protocol import errors
 from trunkline.protocol.params import ItemsListParams, Params, ThreadReadParams, TurnsListParams
 from trunkline.store.base import StoredThread
 from trunkline.types import JsonObject, ThreadId
 
-__all__ = ["ENDS_THREAD", "NOT_LOADED", "TAKES_STORED", "WRITES_STORED", "answer_from_store", "check_stored"]
-
-NOT_LOADED: JsonObject = {"type": "notLoaded"}
-"""The status of a thread that is not loaded."""
+__all__ = ["TAKES_STORED", "WRITES_STORED", "answer_from_store", "check_stored"]
 
 _READS = frozenset({"thread/read", "thread/turns/list", "thread/items/list"})
 
@@ -26,9 +24,6 @@ WRITES_STORED = frozenset(
 
 TAKES_STORED = _READS | WRITES_STORED | {"thread/fork"}
 """Methods that take a thread which is not loaded."""
-
-ENDS_THREAD = frozenset({"thread/archive", "thread/delete"})
-"""Methods after which a thread is not loaded."""
 
 
 def check_stored(method: str, thread_id: ThreadId, stored: StoredThread | None) -> StoredThread:

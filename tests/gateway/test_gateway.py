@@ -248,7 +248,7 @@ def test_a_connection_that_closes_while_it_resumes_is_no_subscriber(gateway: Gat
     alice.request("now")
 
     alice.fence(thread_id)
-    feed = gateway.house.thread(thread_id)._feed
+    feed = gateway.house.thread(thread_id).feed
     assert feed.subscriber_count == 2
     bob.fence(thread_id)
 
@@ -266,7 +266,7 @@ def test_an_unsubscribe_behind_a_resume_that_is_not_answered_ends_that(gateway: 
 
     assert carol.response(resume)["result"]["thread"]["id"] == thread_id
     assert carol.response(unsubscribe)["result"] == {"status": "unsubscribed"}
-    assert gateway.house.thread(thread_id)._feed.subscriber_count == 2
+    assert gateway.house.thread(thread_id).feed.subscriber_count == 2
 
 
 # Prompts

@@ -390,7 +390,7 @@ def test_an_open_prompt_keeps_nothing_of_a_connection_that_is_gone(house: LocalH
         house.lose(bob)
     alice.fence(thread_id)
 
-    (prompt,) = house.thread(thread_id)._prompts._open.values()
+    (prompt,) = house.thread(thread_id).prompts._open.values()
     assert prompt.left == {}
 
 

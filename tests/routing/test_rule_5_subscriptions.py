@@ -85,15 +85,15 @@ def test_the_listener_lives_from_the_first_subscription_to_the_end_of_the_last(h
     thread_id = alice.start_thread()
     thread = house.thread(thread_id)
     bob.resume(thread_id)
-    listener = thread._feed.listener
+    listener = thread.feed.listener
 
     alice.request("thread/unsubscribe", threadId=thread_id)
-    assert thread._feed.listener is listener is not None
+    assert thread.feed.listener is listener is not None
     house.lose(bob)
     alice.fence(thread_id)
-    assert thread._feed.listener is None
+    assert thread.feed.listener is None
     alice.resume(thread_id)
-    assert thread._feed.listener is not None
+    assert thread.feed.listener is not None
 
 
 @pytest.mark.parametrize("by_closing", [True, False])

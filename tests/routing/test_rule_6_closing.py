@@ -33,7 +33,7 @@ def assert_forgotten(house: LocalHouse, *living: Client) -> None:
     assert {peer.connection for peer in house.router._peers.values()} == kept
     assert {actor.actor_ref for actor in actors(Connection)} == kept
     for thread in actors(Thread):
-        assert {subscription.connection for subscription in thread._feed.listener or ()} <= kept
+        assert {subscription.connection for subscription in thread.feed.listener or ()} <= kept
     for known in gone:
         wait_collected(known)
 

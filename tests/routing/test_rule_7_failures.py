@@ -34,14 +34,18 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
     def fail(
         actor: type[PooledActor], kind: type, error: BaseException, is_meant: Callable[[Any], bool]
     ) -> None:
-        handler = actor._handlers[kind]
+        handler = actor._handlers.get(kind)
+        receive = actor._handle_receive
 
-        def fail_if_meant(self: object, message: object) -> object:
-            if is_meant(message):
+        def fail_if_meant(self: PooledActor, message: object) -> object:
+            if type(message) is kind and is_meant(message):
                 raise error
-            return handler(self, message)
+            return receive(self, message) if handler is None else handler(self, message)
 
-        monkeypatch.setitem(actor._handlers, kind, fail_if_meant)
+        if handler is None:  # for the engine of a thread
+            monkeypatch.setattr(actor, "_handle_receive", fail_if_meant)
+        else:
+            monkeypatch.setitem(actor._handlers, kind, fail_if_meant)
 
     return fail
 

@@ -14,9 +14,9 @@ from helpers import Client
 from houses import LocalHouse, Puppets
 from trunkline import Agent, Limits, Turn, TurnFailed
 from trunkline.connection import Connection
-from trunkline.router import Router
+from trunkline.local.catalog import LocalCatalog
+from trunkline.local.engine import LocalEngine
 from trunkline.testing import ManualClock
-from trunkline.thread import Thread
 from trunkline.turns import TurnClock
 from wires import PATIENCE_S
 
@@ -78,7 +78,7 @@ def test_a_bug_in_a_thread_fails_that_thread_and_everybody_is_told(
     thread_id, other_id = alice.start_thread(), alice.start_thread()
     alice.run_turn(thread_id, "text kept")
     bob.drain()
-    monkeypatch.setitem(Thread._answers, "thread/items/list", raiser(error))
+    monkeypatch.setitem(LocalEngine._answers, "thread/items/list", raiser(error))
 
     refusal = alice.refused("thread/items/list", threadId=thread_id)
 
@@ -97,7 +97,7 @@ def test_a_thread_that_failed_is_resumed_from_the_store(
     alice.run_turn(thread_id, "text kept")
     turn_id = alice.start_turn(thread_id, "steered")
     with monkeypatch.context() as patch:
-        patch.setitem(Thread._answers, "thread/items/list", raiser(Bug()))
+        patch.setitem(LocalEngine._answers, "thread/items/list", raiser(Bug()))
         alice.refused("thread/items/list", threadId=thread_id)
         alice.wait("thread/closed", threadId=thread_id)
 
@@ -114,7 +114,7 @@ def test_a_bug_at_the_start_of_a_thread_fails_that_thread(
 ) -> None:
     alice = house.connect("alice")
     with monkeypatch.context() as patch:
-        patch.setattr("trunkline.engine.Engine.publish_status", raiser(Bug()))
+        patch.setattr("trunkline.engine.ConversationEngine.publish_status", raiser(Bug()))
         refusal = alice.refused("thread/start")
     assert "is closing" in refusal["message"]
     assert alice.request("thread/loaded/list")["data"] == []
@@ -130,7 +130,7 @@ def test_a_bug_in_the_router_is_logged_and_the_router_goes_on(
 ) -> None:
     alice = house.connect("alice")
     with monkeypatch.context() as patch:
-        patch.setitem(Router._answers, "thread/loaded/list", raiser(error))
+        patch.setitem(LocalCatalog._answers, "thread/loaded/list", raiser(error))
         assert alice.refused("thread/loaded/list") == {"code": -32603, "message": "Internal error"}
     is_well(alice)
     assert any(record.exc_info for record in caplog.records if record.name == "trunkline.router")
@@ -212,7 +212,7 @@ def test_the_time_of_a_prompt_counts_once_however_many_are_open(stage: LocalHous
     play = puppets.next()
     play.do(lambda turn: turn.command("ls").ask_approval())
     prompt = alice.wait("item/commandExecution/requestApproval")
-    prompts = stage.thread(thread_id)._prompts
+    prompts = stage.thread(thread_id).prompts
     before = prompts.waited_s
     assert before > 0
     alice.decide(prompt)

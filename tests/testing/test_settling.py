@@ -11,6 +11,7 @@ from conftest import Serve
 from houses import look_into
 from trunkline import AppServer, Config
 from trunkline.actor import Dispatcher, PooledActor
+from trunkline.local.engine import LocalEngine
 from trunkline.testing import InProcessWire, ManualClock, RunningServer, fence, running_server, settle
 
 CHAIN = 2000
@@ -68,11 +69,12 @@ def test_settling_waits_for_what_a_socket_was_sent(serve: Serve) -> None:
     house = serve(unload_after_s=None)
     client = house.connect()
     thread_id = client.start_thread()
-    thread = house.thread(thread_id)
+    engine = house.thread(thread_id)._engine
+    assert isinstance(engine, LocalEngine)
     for number in range(30):
         client.begin("thread/name/set", threadId=thread_id, name=f"name {number}")
         house.settle()
-        assert thread._engine.record.name == f"name {number}"
+        assert engine._conversation.record.name == f"name {number}"
 
 
 def test_settling_waits_for_the_store(serve: Serve, tmp_path: Any) -> None:

@@ -8,19 +8,19 @@ A plain object that belongs to one thread's actor and is called by it alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import msgspec
 import orjson
 
 from trunkline.actor import post
 from trunkline.agents.events import Answer
+from trunkline.engines import ENDS_THREAD, Handlers, Seat
 from trunkline.errors import RpcError
-from trunkline.feed import Feed
 from trunkline.gateway.messages import (
     Answered,
     Ask,
+    Lost,
     Notified,
     Prompted,
     PromptSettled,
@@ -31,18 +31,16 @@ from trunkline.gateway.messages import (
 from trunkline.gateway.methods import PassedParams
 from trunkline.gateway.running import RunningTurn, Scene
 from trunkline.gateway.wire import BROADCASTS
-from trunkline.messages import Ref, Request
-from trunkline.prompts import Prompts
+from trunkline.messages import Ref, Refuse, Request
+from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
+from trunkline.protocol.errors import ErrorCode
 from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId
 
-__all__ = ["GatewayEngine", "Seat"]
+__all__ = ["GatewayEngine"]
 
 _ENDS = frozenset({"thread/closed", "thread/archived", "thread/deleted"})
 """Notifications after which the upstream has the thread no more."""
-
-_LEAVES = frozenset({"thread/archive", "thread/delete"})
-"""Requests that end the thread, unless they are refused."""
 
 _AGAIN = "again"
 """The tag of our own resume after the upstream has been started again."""
@@ -52,46 +50,37 @@ class _Resolved(msgspec.Struct, frozen=True, rename="camel"):
     request_id: RequestId
 
 
-class Seat(Protocol):
-    """What the engine has its thread's actor do."""
-
-    def subscribe(
-        self, request: Request, snapshot: Callable[[], JsonObject], after_seq: int | None = None
-    ) -> None:
-        """Make the caller a subscriber and answer it."""
-        ...
-
-    def stay(self) -> None:
-        """Tell the router that the thread goes on, though a request was to end it."""
-        ...
-
-    def finish(self) -> None:
-        """End the thread here, behind everything published."""
-        ...
-
-
 class GatewayEngine:
     """A thread of the upstream.
 
     Args:
-        seat: the thread's actor, for what only it can do.
-        thread: the same, as somebody to tell.
-        thread_id: which thread it is.
+        seat: the thread's actor.
+        thread_id: which thread it is: the upstream's own id.
         upstream: the actor that talks with the upstream.
-        feed: where everything is published.
-        prompts: the thread's open prompts.
+        unload_after_s: seconds after which it is unloaded if nobody uses it; None for never.
+        request: what is to be answered with `result`; None if that connection has gone.
+        result: the upstream's answer to a start, fork or resume, encoded.
 
     """
 
     def __init__(
-        self, *, seat: Seat, thread: Ref, thread_id: ThreadId, upstream: Ref, feed: Feed, prompts: Prompts
+        self,
+        *,
+        seat: Seat,
+        thread_id: ThreadId,
+        upstream: Ref,
+        unload_after_s: float | None,
+        request: Request | None,
+        result: bytes,
     ) -> None:
         self._seat = seat
-        self._thread = thread
         self._id = thread_id
         self._upstream = upstream
-        self._feed = feed
-        self._prompts = prompts
+        self._feed = seat.feed
+        self._prompts = seat.prompts
+        self.unload_after_s = unload_after_s
+        """Seconds after which it is unloaded if nobody uses it; None for never."""
+        self._begins_with = (request, result)
         self._scene = Scene()
         # The answer that the thread was loaded with, without its turns: what is known if the upstream
         # cannot tell, as it cannot of a thread that has never been used.
@@ -100,6 +89,8 @@ class GatewayEngine:
         self._open_prompts: dict[RequestId, int] = {}
         # Those that were answered here, in the running turn: one may still be on its way here once more.
         self._settled: set[RequestId] = set()
+        # Requests that are with the upstream.
+        self._asked = 0
         # Requests that will make their connection a subscriber.
         self._resuming: list[Request] = []
         # What has to wait for that: the unsubscribing of the same connections.
@@ -112,6 +103,16 @@ class GatewayEngine:
     # What a thread sees of any engine
 
     @property
+    def handlers(self) -> Handlers:
+        """What only it knows: all from the upstream, in the order in which that said it."""
+        return {
+            Notified: self._on_notified,
+            Prompted: self._on_prompted,
+            Answered: self._on_answered,
+            Lost: self._on_lost,
+        }
+
+    @property
     def status(self) -> JsonObject:
         """The thread's status, as the upstream told it last."""
         return self._scene.status
@@ -120,6 +121,22 @@ class GatewayEngine:
     def is_running(self) -> bool:
         """Whether the upstream runs a turn of the thread."""
         return self._scene.turn is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it does, or may be about to."""
+        return self.is_running or self._asked > 0
+
+    def begin(self) -> None:
+        """Be the thread that the answer tells of."""
+        request, payload = self._begins_with
+        self._begins_with = (None, b"")
+        result: JsonObject = orjson.loads(payload)
+        self._note_known(result)
+        # From now on it is told what came after that answer.
+        post(self._upstream, ThreadHere(self._id, self._seat.actor_ref))
+        if request is not None:
+            self._seat.subscribe(request, lambda: result)
 
     def answer(self, request: Request) -> None:
         """Pass a request on."""
@@ -152,27 +169,41 @@ class GatewayEngine:
         if turn is not None:
             self._ask("turn/interrupt", {"threadId": self._id, "turnId": turn.id})
 
+    def taken(self, size: int) -> None:
+        """Nothing: the upstream is not held for subscribers, as others would wait with it."""
+
+    def batch_ended(self) -> None:
+        """Nothing: the upstream's reader waits while the actor has too much to do."""
+
+    def reserve(self, seq: int) -> None:
+        """Keep no numbers: nothing is stored here, and an epoch ends with its actor."""
+
+    def commit(self) -> None:
+        """Nothing: no event waits to be stored."""
+
     def unload(self) -> None:
         """Take the upstream's thread as one that nobody here needs; it tells when it has unloaded it."""
         if self._is_attached:
             self._ask("thread/unsubscribe", {"threadId": self._id})
 
-    def abandon(self) -> None:
+    def undelivered(self, message: Any) -> Request | None:
+        """Deal with what came too late."""
+        if isinstance(message, Notified):
+            post(self._upstream, Unheard(message.method, message.params))
+        elif isinstance(message, Prompted):
+            post(self._upstream, PromptSettled(message.generation, message.id, None, is_refused=True))
+        return message.ask.request if isinstance(message, Answered) else None
+
+    def abandon(self, *, has_failed: bool) -> None:
         """Hear nothing more of the thread."""
-        post(self._upstream, ThreadGone(self._id, self._thread))
+        post(self._upstream, ThreadGone(self._id, self._seat.actor_ref))
+        waiting = [*self._waiting, *self._deferred]
+        for request in waiting:
+            post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
 
     # What the upstream says
 
-    def begin(self, request: Request | None, payload: bytes) -> None:
-        """Be the thread that `payload`, the answer to a start, fork or resume, tells of."""
-        result: JsonObject = orjson.loads(payload)
-        self._note_known(result)
-        # From now on it is told what came after that answer.
-        post(self._upstream, ThreadHere(self._id, self._thread))
-        if request is not None:
-            self._seat.subscribe(request, lambda: result)
-
-    def on_notified(self, message: Notified) -> None:
+    def _on_notified(self, message: Notified) -> None:
         """Publish a notification."""
         method = message.method
         if self._has_finished:  # what is published now would not get out any more
@@ -188,7 +219,7 @@ class GatewayEngine:
         if method in _ENDS:
             self._finish()
 
-    def on_prompted(self, message: Prompted) -> None:
+    def _on_prompted(self, message: Prompted) -> None:
         """Ask the subscribers. The upstream repeats a prompt when it is asked to resume."""
         if message.id in self._open_prompts or message.id in self._settled:
             return
@@ -204,8 +235,9 @@ class GatewayEngine:
         self._open_prompts[message.id] = prompt_id = self._prompts.new(message.method, settle)
         self._prompts.publish(prompt_id, message.method, orjson.Fragment(message.params))
 
-    def on_answered(self, message: Answered) -> None:
+    def _on_answered(self, message: Answered) -> None:
         """Take the answer to a request back to who made it."""
+        self._asked -= 1
         request = message.ask.request
         if message.ask.tag == _AGAIN:
             self._on_attached(message.error)
@@ -215,14 +247,14 @@ class GatewayEngine:
             self._on_resumed(message, request)
         elif message.error is not None:
             self._feed.refuse(request, message.error)
-            if request.method.name in _LEAVES:
+            if request.method.name in ENDS_THREAD:
                 self._seat.stay()
         else:
             self._feed.reply(request, orjson.Fragment(message.result))
-            if request.method.name in _LEAVES:
+            if request.method.name in ENDS_THREAD:
                 self._finish()
 
-    def on_lost(self) -> None:
+    def _on_lost(self, _message: Lost) -> None:
         """End what the upstream was doing: it has died."""
         self._is_attached = False
         self._prompts.drop_all()
@@ -238,7 +270,8 @@ class GatewayEngine:
         self._ask(request.method.name, params.raw if isinstance(params, PassedParams) else None, request)
 
     def _ask(self, method: str, params: Json, request: Request | None = None, tag: str = "") -> None:
-        post(self._upstream, Ask(method, params, request, self._thread, tag))
+        self._asked += 1
+        post(self._upstream, Ask(method, params, request, self._seat.actor_ref, tag))
 
     def _resume(self, request: Request) -> None:
         params = request.params
@@ -260,7 +293,7 @@ class GatewayEngine:
         if message.error is None:
             self._is_attached = True
             self._note_known(result := orjson.loads(message.result))
-        elif self._is_attached and self._known:
+        elif self._is_attached and message.error.code == ErrorCode.INVALID_REQUEST:
             # It has the thread, and has nothing stored of it: never used, or ephemeral.
             result = self._known_snapshot()
         else:
@@ -280,7 +313,7 @@ class GatewayEngine:
     def _do_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
         for request in deferred:
-            post(self._thread, request)
+            post(self._seat.actor_ref, request)
 
     def _on_attached(self, error: RpcError | None) -> None:
         waiting, self._waiting = self._waiting, []
@@ -290,7 +323,7 @@ class GatewayEngine:
                 self._pass_on(request)
             else:
                 self._feed.refuse(request, error)
-                if request.method.name in _LEAVES:
+                if request.method.name in ENDS_THREAD:
                     self._seat.stay()
 
     # Events

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pykka
 
-from trunkline.actor import post
 from trunkline.context import Context
+from trunkline.engines import Catalog, Desk, MakeCatalog
 from trunkline.errors import ConfigError
+from trunkline.gateway.catalog import GatewayCatalog
 from trunkline.gateway.child import Child
-from trunkline.gateway.messages import UseRouter
-from trunkline.gateway.router import GatewayRouter
+from trunkline.gateway.methods import read_call
 from trunkline.gateway.upstream import Upstream
 from trunkline.messages import Ref
+from trunkline.protocol.methods import Method
+from trunkline.protocol.params import Params
+from trunkline.types import Json
 
 __all__ = ["Gateway", "codex_command"]
 
@@ -45,15 +48,33 @@ class Gateway:
         self._upstream: Ref | None = None
         self._child: Child | None = None
 
-    def start(self, context: Context) -> Ref:
-        """Start the actors and the upstream; returns the router, at once."""
-        self._upstream = Upstream.start(context=context, command=self._command, on_child=self._keep)
-        router = GatewayRouter.start(context=context, upstream=self._upstream)
-        post(self._upstream, UseRouter(router))
-        return router
+    @property
+    def agent_name(self) -> str:
+        """What the model is called where nobody else says."""
+        return "codex"
+
+    @property
+    def store(self) -> None:
+        """There is none: the upstream keeps its threads."""
+        return
+
+    def read_call(self, name: str, raw_params: Json) -> tuple[Method, Params]:
+        """Find a method, whatever it is."""
+        return read_call(name, raw_params)
+
+    def start(self, context: Context) -> MakeCatalog:
+        """Start the actor that talks with the upstream, which is started once the router has."""
+        self._upstream = upstream = Upstream.start(
+            context=context, command=self._command, on_child=self._keep
+        )
+
+        def make_catalog(desk: Desk) -> Catalog:
+            return GatewayCatalog(desk=desk, upstream=upstream, unload_after_s=context.config.unload_after_s)
+
+        return make_catalog
 
     def stop(self, timeout_s: float) -> None:
-        """Stop the actor, then the upstream: the end of its input, time, signals. Blocks."""
+        """Stop the actor, then the upstream: the end of its input, time, signals."""
         if self._upstream is None:
             return
         try:

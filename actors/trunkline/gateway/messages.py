@@ -8,7 +8,6 @@ from trunkline.types import Json, RequestId, ThreadId
 
 __all__ = [
     "Adopt",
-    "Adopted",
     "Answered",
     "Ask",
     "ChildEnded",
@@ -128,19 +127,14 @@ class Lost(Message, frozen=True):
     """The child has ended. Nothing that it was doing goes on."""
 
 
-class Adopted(Message, frozen=True):
-    """Be the thread that the upstream has started or loaded, as `result` tells."""
-
-    request: Request | None
-    """What is to be answered with it; None if that connection has gone."""
-    result: bytes
-
-
-# Accepted by the router of the gateway.
+# Accepted by the Router, for the gateway's catalog.
 
 
 class Adopt(Message, frozen=True):
-    """The upstream has started or loaded a thread for a client."""
+    """The upstream has started or loaded a thread for a client.
+
+    What it says of the thread is held until the thread is there.
+    """
 
     request: Request
     thread_id: ThreadId

@@ -104,7 +104,6 @@ class Upstream(PooledActor):
         limits = context.config.limits
         self._gate = Gate(self._inbox.messages.__len__, limits.inbox_high_water, limits.log_bytes // 4)
         self._is_ready = False  # initialized
-        self._is_stopping = False
         self._started_at = 0.0
         self._delay_s = FIRST_DELAY_S
         self._ids = itertools.count(1)
@@ -115,13 +114,14 @@ class Upstream(PooledActor):
         self._threads: dict[ThreadId, Ref] = {}
         # What was said of threads that the router is about to load: they are told once they are there.
         self._held: dict[ThreadId, list[Message]] = {}
+        # Threads that were told something lately, or had too much to do when that was looked at last.
+        self._behind: set[Ref] = set()
 
     def on_batch_end(self) -> None:
         """Have the child's reader wait while a thread is too far behind."""
-        deepest = max((_depth(thread) for thread in self._threads.values()), default=0)
-        is_over = deepest > self._high_water
-        self._gate.set_held(is_over)
-        if is_over:
+        self._behind = {thread for thread in self._behind if _depth(thread) > self._high_water}
+        self._gate.set_held(bool(self._behind))
+        if self._behind:
             self._timers.tell_later(LOOK_AGAIN_S, self.actor_ref, _LookAgain())
 
     def on_stop(self) -> None:
@@ -314,9 +314,9 @@ class Upstream(PooledActor):
         elif request is None:
             return
         elif ask.makes_thread and (thread_id := thread_of(result)) is not None:
-            if not self._tell(thread_id, Answered(ask, result)):
-                self._held[thread_id] = []
-                post(self._router, Adopt(request, thread_id, result))
+            if thread_id not in self._threads:
+                self._held.setdefault(thread_id, [])
+            post(self._router, Adopt(request, thread_id, result))
         else:
             post(request.reply_to, Reply(request.id, orjson.Fragment(result)))
 
@@ -338,6 +338,7 @@ class Upstream(PooledActor):
         thread = self._threads.get(thread_id)
         if thread is not None:
             post(thread, message)
+            self._behind.add(thread)
             return True
         held = self._held.get(thread_id)
         if held is not None:

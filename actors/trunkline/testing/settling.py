@@ -80,7 +80,7 @@ class _Hold:
     def __init__(self, server: AppServer, timeout_s: float) -> None:
         self._dispatcher: Dispatcher = server._dispatcher
         self._loop = server._loop
-        self._store = server._store
+        self._store = server._backend.store
         self._timeout_s = timeout_s
         self._names = [thread.name for thread in self._dispatcher.threads]
         self._held: list[str] = []

@@ -1,0 +1,77 @@
+"""Agents of this process, and the store: what the server starts and stops."""
+
+from __future__ import annotations
+
+import logging
+
+import pykka
+
+from trunkline.agents.registry import load_agent
+from trunkline.config import Config
+from trunkline.context import Context
+from trunkline.engines import Catalog, Desk, MakeCatalog
+from trunkline.local.catalog import LocalCatalog
+from trunkline.local.workshop import Workshop
+from trunkline.messages import Ref
+from trunkline.protocol.methods import Method, read_call
+from trunkline.protocol.params import Params
+from trunkline.store.memory import MemoryStore
+from trunkline.store.sqlite import SqliteStore
+from trunkline.turns import TurnStarter
+from trunkline.types import Json
+
+__all__ = ["LocalBackend"]
+
+logger = logging.getLogger(__name__)
+
+
+class LocalBackend:
+    """What runs turns here, and keeps threads.
+
+    Args:
+        config: how the server is set up.
+
+    Raises:
+        ConfigError: there is no such agent.
+
+    """
+
+    def __init__(self, config: Config) -> None:
+        agent = config.agent
+        self._agent_factory = load_agent(agent) if isinstance(agent, str) else agent
+        self._starter = TurnStarter()
+        self.store: Ref | None = None
+        """The actor that keeps the threads; None before the start."""
+        self.agent_name = agent if isinstance(agent, str) else "agent"
+        """What threads report as their model unless a client names one."""
+
+    def read_call(self, name: str, raw_params: Json) -> tuple[Method, Params]:
+        """Find a method and check its params."""
+        return read_call(name, raw_params)
+
+    def start(self, context: Context) -> MakeCatalog:
+        """Start the store, and what starts turns."""
+        self._starter.start()
+        self.store = store = _start_store(context)
+        is_durable = context.config.store != "memory"
+        workshop = Workshop(self._agent_factory, self._starter, store, store_is_durable=is_durable)
+
+        def make_catalog(desk: Desk) -> Catalog:
+            return LocalCatalog(desk=desk, context=context, workshop=workshop)
+
+        return make_catalog
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop both."""
+        if self.store is not None:
+            try:
+                self.store.stop(block=True, timeout=timeout_s)
+            except pykka.Timeout:
+                logger.error("x server: %s has not stopped", self.store)
+        self._starter.stop(timeout_s)
+
+
+def _start_store(context: Context) -> Ref:
+    if context.config.store == "memory":
+        return MemoryStore.start(dispatcher=context.dispatcher)
+    return SqliteStore.start(context.config.store)

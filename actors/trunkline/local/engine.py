@@ -1,0 +1,438 @@
+"""The engine of a thread whose turns an agent of this process runs: the requests, and the thread's life.
+
+Turns and what they leave behind are the conversation's (`trunkline.engine`).
+
+A plain object that belongs to one Thread actor and is called by it alone.
+
+Takes    Forked, from the router; InterruptOverdue, TurnOverdue, from itself; Committed, StoreFailed, from
+         the store; and what its running turn tells (agents.events)
+Sends    to the store: SaveThread, SaveTurn, SaveItem, Commit
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, ClassVar
+
+from trunkline.actor import post
+from trunkline.agents.events import Answer, ItemCompleted, ItemDelta, ItemStarted, PromptRaised, TurnEnded
+from trunkline.context import Context
+from trunkline.engine import ConversationEngine
+from trunkline.engines import Handlers, Seat
+from trunkline.errors import RpcError
+from trunkline.local.workshop import Workshop
+from trunkline.messages import (
+    Fork,
+    Forked,
+    InterruptOverdue,
+    Message,
+    Ref,
+    Refuse,
+    Request,
+    TurnOverdue,
+)
+from trunkline.protocol import errors
+from trunkline.protocol.params import (
+    ForkParams,
+    ItemsListParams,
+    NameSetParams,
+    RevertParams,
+    ThreadReadParams,
+    ThreadResumeParams,
+    TurnInterruptParams,
+    TurnsListParams,
+    TurnStartParams,
+    TurnSteerParams,
+)
+from trunkline.store.base import Commit, Committed, ReleaseThread, StoredThread, StoreFailed, ThreadRecord
+from trunkline.types import ConnectionId, JsonObject, TurnId
+
+__all__ = ["LocalEngine", "Origin"]
+
+logger = logging.getLogger(__name__)
+
+PACE_S = 2.0
+"""Seconds for which an agent is held for subscribers that take nothing at all."""
+
+
+class Origin(Enum):
+    """Why there is an actor for a thread now."""
+
+    NEW = "new"
+    """It has just been started or forked."""
+    RESUMED = "resumed"
+    """It was stored, and somebody wants to use it."""
+    ERRAND = "errand"
+    """It was stored, and one request needs it for a moment: nobody is told that it is loaded."""
+
+
+class _PaceDue(Message, frozen=True):
+    """The agent has been held for `PACE_S`; `taken` is what subscribers had taken when that began."""
+
+    taken: int
+
+
+class LocalEngine:
+    """What answers the requests of one thread.
+
+    Args:
+        seat: the thread's actor.
+        context: what the server's actors share.
+        workshop: the agents and the store.
+        router: the server's router.
+        record: what the thread is.
+        stored: what was kept of it; None if nothing was.
+        origin: why there is an actor for it now.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        seat: Seat,
+        context: Context,
+        workshop: Workshop,
+        router: Ref,
+        record: ThreadRecord,
+        stored: StoredThread | None,
+        origin: Origin,
+    ) -> None:
+        self._seat = seat
+        self._context = context
+        self._store = workshop.store
+        self._router = router
+        self._id = record.id
+        self._feed = seat.feed
+        self._conversation = ConversationEngine(
+            context=context,
+            workshop=workshop,
+            thread=seat.actor_ref,
+            inbox_depth=lambda: seat.inbox_depth,
+            feed=seat.feed,
+            prompts=seat.prompts,
+            record=record,
+            stored=stored,
+            is_new=origin is Origin.NEW,
+        )
+        # Loaded for one request that needs nobody to know: it ends with that, unless it is used.
+        self._is_errand = origin is Origin.ERRAND
+        # Requests that wait for the running turn to end, and what they do then.
+        self._when_quiet: list[tuple[Request, Callable[[], None]]] = []
+        # Bytes that subscribers have taken; whether the agent is held until they take more; whether
+        # they took nothing for so long that it is no longer held for them.
+        self._taken = 0
+        self._is_paced = False
+        self._has_stalled = False
+        self._has_ended = False
+
+    # What a thread sees of any engine
+
+    @property
+    def handlers(self) -> Handlers:
+        """What only it knows."""
+        conversation = self._conversation
+        return {
+            ItemDelta: conversation.on_item_delta,
+            ItemStarted: conversation.on_item_started,
+            ItemCompleted: conversation.on_item_completed,
+            PromptRaised: conversation.on_prompt_raised,
+            TurnOverdue: conversation.on_turn_overdue,
+            TurnEnded: self._on_turn_ended,
+            InterruptOverdue: self._on_interrupt_overdue,
+            Forked: self._on_forked,
+            Committed: self._on_committed,
+            StoreFailed: self._on_store_failed,
+            _PaceDue: self._on_pace_due,
+        }
+
+    @property
+    def status(self) -> JsonObject:
+        """The thread's status, as it was published last."""
+        return self._conversation.status
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a turn is running."""
+        return self._conversation.is_running
+
+    @property
+    def is_busy(self) -> bool:
+        """The same: a turn begins when it is asked for."""
+        return self._conversation.is_running
+
+    @property
+    def unload_after_s(self) -> float | None:
+        """Seconds after which it is unloaded if nobody uses it."""
+        return 0.0 if self._is_errand else self._context.config.unload_after_s
+
+    def begin(self) -> None:
+        """Tell everybody that the thread is loaded, if they knew it as one that is not."""
+        if not self._is_errand:
+            self._conversation.publish_status()
+
+    def answer(self, request: Request) -> None:
+        """Answer a request."""
+        self._answers[request.method.name](self, request, request.params)
+
+    def is_answering(self, _connection_id: ConnectionId) -> bool:
+        """Nobody waits to be a subscriber."""
+        return False
+
+    def connection_closed(self, connection_id: ConnectionId) -> None:
+        """Nothing: nobody waits to be a subscriber."""
+
+    def prompt_settled(self) -> None:
+        """Publish what follows for the status."""
+        self._conversation.publish_status()
+
+    def interrupt(self) -> None:
+        """Interrupt the running turn."""
+        self._conversation.interrupt()
+
+    def taken(self, size: int) -> None:
+        """Note that a subscriber's socket has taken `size` bytes."""
+        self._taken += size
+        self._has_stalled = False
+
+    def batch_ended(self) -> None:
+        """Hold the agent while even the fastest subscriber is half a log behind, if it takes anything."""
+        gate = self._conversation.gate
+        must_wait = gate is not None and not self._has_stalled and self._feed.is_far_ahead()
+        if must_wait and not self._is_paced:
+            self._tell_pace_due()
+        self._is_paced = must_wait
+        if gate is not None:
+            gate.set_held(must_wait)
+
+    def reserve(self, seq: int) -> None:
+        """Keep that events up to `seq` may exist."""
+        self._conversation.keep_seq_bound(seq)
+
+    def commit(self) -> None:
+        """Have stored all that was told so far."""
+        post(self._store, Commit(self._id, self._seat.actor_ref))
+
+    def unload(self) -> None:
+        """Publish that the thread is not loaded any more."""
+        if not self._is_errand:
+            self._publish_not_loaded()
+            self._feed.notify("thread/closed", {"threadId": self._id}, to_everybody=True)
+
+    def undelivered(self, message: Any) -> Request | None:
+        """Answer what came too late."""
+        if isinstance(message, PromptRaised):
+            message.reply(Answer("dropped"))
+        return message.request if isinstance(message, Forked) else None
+
+    def abandon(self, *, has_failed: bool) -> None:
+        """Let go of everybody who waits."""
+        self._has_ended = True
+        if not has_failed:
+            self._conversation.keep_seq_bound(self._feed.last_seq)
+        self._conversation.abandon()
+        for request, _ in self._when_quiet:
+            post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
+        post(self._store, ReleaseThread(self._id))
+
+    # Requests
+
+    def _start(self, request: Request, _params: object) -> None:
+        self._subscribe(request, with_turns=False)
+        self._publish_started()
+
+    def _resume(self, request: Request, params: ThreadResumeParams) -> None:
+        self._be_used()
+        if params.after_seq is not None and self._feed.holds_after(params.after_seq, params.epoch):
+            self._subscribe(request, with_turns=False, after_seq=params.after_seq)
+        else:
+            self._subscribe(request, with_turns=not params.exclude_turns)
+
+    def _on_forked(self, message: Forked) -> None:
+        """Answer as the fork that this thread is."""
+        self._conversation.save_all()
+        params = message.request.params
+        with_turns = not (isinstance(params, ForkParams) and params.exclude_turns)
+        self._subscribe(message.request, with_turns=with_turns)
+        self._publish_started()
+
+    def _publish_started(self) -> None:
+        self._feed.notify("thread/started", {"thread": self._thread_json()}, to_everybody=True)
+
+    def _fork(self, request: Request, params: ForkParams) -> None:
+        if self._conversation.record.is_ephemeral:
+            raise errors.no_rollout(self._id)
+        post(self._router, Fork(request, self._conversation.fork_copy(params)))
+
+    def _revert(self, request: Request, params: RevertParams) -> None:
+        def revert() -> None:
+            self._conversation.revert(TurnId(params.before_turn_id))
+            self._feed.hold()
+            if self._feed.is_subscribed(request.connection_id):
+                # A new subscription would begin here, and skip what this one has not been sent yet.
+                place = {"seq": self._feed.last_seq, "epoch": self._feed.epoch}
+                self._feed.reply(request, {**self._joined_json(with_turns=False), **place})
+            else:
+                self._subscribe(request, with_turns=False)
+            self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
+
+        self._do_when_quiet(request, revert)
+
+    def _archive(self, request: Request, _params: object) -> None:
+        self._leave(request, "thread/archived", lambda: self._conversation.set_archived(is_archived=True))
+
+    def _delete(self, request: Request, _params: object) -> None:
+        self._leave(request, "thread/deleted", self._conversation.delete)
+
+    def _unarchive(self, request: Request, _params: object) -> None:
+        if not self._conversation.record.is_archived:
+            if self._is_errand:  # nobody knows that it is loaded
+                raise errors.not_archived(self._id)
+            raise errors.active_writer(self._id)
+        self._conversation.set_archived(is_archived=False)
+        self._feed.hold()
+        self._feed.reply(request, {"thread": self._thread_json()})
+        self._feed.notify("thread/unarchived", {"threadId": self._id}, to_everybody=True)
+
+    def _leave(self, request: Request, method: str, keep: Callable[[], None]) -> None:
+        """End the thread's life here, for everybody: its turn, its subscriptions, the actor."""
+
+        def leave() -> None:
+            keep()
+            self._feed.hold()
+            self._publish_not_loaded()
+            self._feed.reply(request, {})
+            self._feed.notify(method, {"threadId": self._id}, to_everybody=True)
+            self._seat.finish()
+
+        if self._conversation.record.is_ephemeral:
+            self._seat.stay()
+            raise errors.no_rollout(self._id)
+        self._do_when_quiet(request, leave)
+
+    def _do_when_quiet(self, request: Request, do: Callable[[], None]) -> None:
+        """Do it once no turn is running; one that is gets interrupted."""
+
+        def guarded() -> None:
+            try:
+                do()
+            except RpcError as error:
+                self._feed.refuse(request, error)
+
+        self._when_quiet.append((request, guarded))
+        self._conversation.interrupt()
+        self._see_quiet()
+
+    def _see_quiet(self) -> None:
+        while self._when_quiet and not self._conversation.is_running:
+            _, do = self._when_quiet.pop(0)
+            do()
+
+    def _list_turns(self, request: Request, params: TurnsListParams) -> None:
+        self._feed.reply(request, self._conversation.turns_page(params))
+
+    def _list_items(self, request: Request, params: ItemsListParams) -> None:
+        self._feed.reply(request, self._conversation.items_page(params))
+
+    def _read(self, request: Request, params: ThreadReadParams) -> None:
+        self._feed.reply(request, self._snapshot_json(with_turns=bool(params.include_turns)))
+
+    def _set_name(self, request: Request, params: NameSetParams) -> None:
+        self._conversation.set_name(request, params)
+
+    def _start_turn(self, request: Request, params: TurnStartParams) -> None:
+        self._be_used()
+        self._conversation.start_turn(request, params)
+
+    def _steer_turn(self, request: Request, params: TurnSteerParams) -> None:
+        self._conversation.steer_turn(request, params)
+
+    def _interrupt_turn(self, request: Request, params: TurnInterruptParams) -> None:
+        self._conversation.interrupt_turn(request, params)
+
+    _answers: ClassVar[dict[str, Callable[[LocalEngine, Request, Any], None]]] = {
+        "thread/start": _start,
+        "thread/resume": _resume,
+        "thread/fork": _fork,
+        "thread/revert": _revert,
+        "thread/archive": _archive,
+        "thread/unarchive": _unarchive,
+        "thread/delete": _delete,
+        "thread/turns/list": _list_turns,
+        "thread/items/list": _list_items,
+        "thread/read": _read,
+        "thread/name/set": _set_name,
+        "turn/start": _start_turn,
+        "turn/steer": _steer_turn,
+        "turn/interrupt": _interrupt_turn,
+    }
+
+    # What answers say
+
+    def _subscribe(self, request: Request, *, with_turns: bool, after_seq: int | None = None) -> None:
+        self._seat.subscribe(request, lambda: self._joined_json(with_turns=with_turns), after_seq)
+
+    def _joined_json(self, *, with_turns: bool) -> JsonObject:
+        return {
+            **self._snapshot_json(with_turns=with_turns),
+            **self._conversation.settings_json(),
+            **self._conversation.cursors_json(),
+        }
+
+    def _snapshot_json(self, *, with_turns: bool) -> JsonObject:
+        if not with_turns:
+            return {"thread": self._thread_json()}
+        turns, left_out = self._conversation.snapshot()
+        return {"thread": self._thread_json(turns), **left_out}
+
+    def _thread_json(self, turns: list[JsonObject] | None = None) -> JsonObject:
+        thread = self._conversation.thread_json(turns)
+        # Not in the reference: how many connections are subscribed.
+        return {**thread, "subscriberCount": self._feed.subscriber_count}
+
+    # The running turn
+
+    def _on_turn_ended(self, event: TurnEnded) -> None:
+        self._conversation.on_turn_ended(event)
+        self._see_quiet()
+
+    def _on_interrupt_overdue(self, message: InterruptOverdue) -> None:
+        self._conversation.on_interrupt_overdue(message)
+        self._see_quiet()
+
+    def _tell_pace_due(self) -> None:
+        self._context.timers.tell_later(PACE_S, self._seat.actor_ref, _PaceDue(self._taken))
+
+    def _on_pace_due(self, message: _PaceDue) -> None:
+        if not self._is_paced:
+            return
+        if message.taken == self._taken:
+            self._has_stalled = True  # until somebody takes something
+        else:
+            self._tell_pace_due()
+
+    # Life
+
+    def _be_used(self) -> None:
+        """Be a loaded thread like any other from now on."""
+        self._is_errand = False
+        self._seat.be_used()
+        self._conversation.publish_status()
+
+    def _publish_not_loaded(self) -> None:
+        if not self._is_errand:
+            params = {"threadId": self._id, "status": {"type": "notLoaded"}}
+            self._feed.notify("thread/status/changed", params, to_everybody=True)
+
+    def _on_store_failed(self, message: StoreFailed) -> None:
+        """End: what has been published cannot be kept, and so nobody may be told of it."""
+        if self._has_ended:
+            return  # an answer to a later commit
+        logger.error("x thread %s: it cannot be kept, and ends: %s", self._id, message.error)
+        self._feed.warn(f"the thread cannot be stored, and ends: {message.error}; resume it for what is kept")
+        self._feed.fail(errors.not_kept(message.error))
+        self._seat.fail()
+
+    def _on_committed(self, _message: Committed) -> None:
+        self._feed.committed()
