@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pykka
-from pykka.messages import ProxyGetAttr
 
 from trunkline import Agent, AppServer, Config, Limits
 from trunkline.clock import Clock
@@ -33,7 +32,6 @@ from trunkline.testing import (
 )
 from trunkline.testing import ScriptedTurn as Play
 from trunkline.thread import Thread
-from trunkline.timers import Timers
 
 __all__ = [
     "ChildHouse",
@@ -43,7 +41,6 @@ __all__ = [
     "Play",
     "Puppets",
     "actors",
-    "fence",
     "in_parallel",
     "look_into",
     "running_child",
@@ -60,16 +57,6 @@ def look_into(ref: pykka.ActorRef[A]) -> A:
     actor = ref._actor_weakref()
     assert actor is not None, f"{ref} is gone"
     return actor
-
-
-def fence(ref: pykka.ActorRef[Any]) -> None:
-    """Return once the actor has handled everything this thread told it before.
-
-    Raises:
-        pykka.ActorDeadError: it has stopped.
-
-    """
-    ref.ask(ProxyGetAttr(attr_path=("actor_urn",)), timeout=PATIENCE_S)
 
 
 def actors(actor_class: type[A]) -> list[A]:
@@ -164,14 +151,11 @@ def running_server(
     clock: Clock | None = None,
     grace_s: float = 0.0,
     limits: Limits | None = None,
-    timers: Timers | None = None,
     **settings: Any,
 ) -> Iterator[LocalHouse]:
     """Run a server on a free port; its clients are cut off at the end."""
     config = Config(listen=("ws://127.0.0.1:0",), agent=agent, limits=limits or Limits(), **settings)
     server = AppServer(config, clock=clock)
-    if timers is not None:
-        server._timers = timers
     with LocalHouse(server, transport, grace_s=grace_s) as house:
         yield house
 

@@ -1,18 +1,15 @@
-"""Stand-ins for what surrounds an actor: one that records what it is told, and timers without time."""
+"""A stand-in for what surrounds an actor: one that records what it is told."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
 
-from trunkline.timers import Timers
-from wires import PATIENCE_S
-
-__all__ = ["Due", "FakeTimers", "Recorder"]
+__all__ = ["Recorder"]
 
 T = TypeVar("T")
 
@@ -64,50 +61,3 @@ class Recorder:
         """Return what it was told since the last call."""
         taken, self.heard = self.heard, []
         return taken
-
-
-class Due(NamedTuple):
-    """Something that is to be told later."""
-
-    delay_s: float
-    ref: pykka.ActorRef[Any]
-    message: object
-
-
-class FakeTimers(Timers):
-    """Timers whose time comes when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.due: list[Due] = []
-        self._changed = threading.Condition()
-
-    def start(self) -> None:
-        """Start nothing."""
-
-    def stop(self, timeout_s: float | None = None) -> bool:
-        """Stop nothing."""
-        return True
-
-    def tell_later(self, delay_s: float, ref: pykka.ActorRef[Any], message: object) -> None:
-        """Keep it for the test."""
-        with self._changed:
-            self.due.append(Due(delay_s, ref, message))
-            self._changed.notify_all()
-
-    def wait(self, name: str) -> Due:
-        """Wait until there is a message of the type with this name, and take the oldest."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.named(name), PATIENCE_S), f"no {name} among {self.due}"
-            due = self.named(name)[0]
-            self.due.remove(due)
-            return due
-
-    def named(self, name: str) -> list[Due]:
-        """Return what is to be told of a type, oldest first."""
-        return [due for due in self.due if type(due.message).__name__ == name]
-
-    @staticmethod
-    def fire(due: Due) -> None:
-        """Tell it: its time has come."""
-        due.ref.tell(due.message)

@@ -9,8 +9,9 @@ import pykka
 import pytest
 
 from actor_kinds import Diary, Kind, Pooled, Start, Threaded, wait
-from houses import fence, in_parallel
+from houses import in_parallel
 from trunkline.actor import Dispatcher
+from trunkline.testing import fence
 from wires import PATIENCE_S
 
 

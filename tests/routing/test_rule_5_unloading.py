@@ -7,15 +7,15 @@ import pytest
 from conftest import Serve
 from helpers import Client, methods
 from houses import Puppets, in_parallel
-from recorders import FakeTimers
 from routing.streams import check_unbroken
+from trunkline.testing import ManualClock
 
 ROUNDS = 250
 
 
 @pytest.fixture
-def timers() -> FakeTimers:
-    return FakeTimers()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def assert_unloaded(client: Client, thread_id: str) -> None:
@@ -26,15 +26,17 @@ def assert_unloaded(client: Client, thread_id: str) -> None:
     assert last[0]["params"]["status"] == {"type": "notLoaded"}
 
 
-def test_a_thread_is_unloaded_after_the_delay_and_everybody_is_told(serve: Serve, timers: FakeTimers) -> None:
-    house = serve(timers=timers, unload_after_s=17.0)
+def test_a_thread_is_unloaded_after_the_delay_and_everybody_is_told(serve: Serve, clock: ManualClock) -> None:
+    house = serve(clock=clock, unload_after_s=17.0)
     alice, bob = house.connect("alice"), house.connect("bob")
     thread_id = alice.start_thread()
     alice.request("thread/unsubscribe", threadId=thread_id)
+    house.settle()
 
-    due = timers.wait("_UnloadDue")
-    assert due.delay_s == 17.0
-    timers.fire(due)
+    clock.advance(16.9)
+    house.settle()
+    assert bob.request("thread/loaded/list")["data"] == [thread_id]
+    clock.advance(0.2)
 
     for client in (alice, bob):
         assert_unloaded(client, thread_id)
@@ -42,46 +44,53 @@ def test_a_thread_is_unloaded_after_the_delay_and_everybody_is_told(serve: Serve
     assert bob.request("thread/unsubscribe", threadId=thread_id) == {"status": "notLoaded"}
 
 
-def test_a_new_subscriber_or_a_turn_restarts_the_clock(serve: Serve, timers: FakeTimers) -> None:
-    house = serve(timers=timers)
+def test_a_new_subscriber_or_a_turn_restarts_the_clock(serve: Serve, clock: ManualClock) -> None:
+    house = serve(clock=clock, unload_after_s=60.0)
     client = house.connect()
     thread_id = client.start_thread()
     client.request("thread/unsubscribe", threadId=thread_id)
-    too_early = [timers.wait("_UnloadDue")]
+    house.settle()
+    clock.advance(40.0)
     client.resume(thread_id)
     client.run_turn(thread_id, "text hello")
     client.request("thread/unsubscribe", threadId=thread_id)
-    too_early.append(timers.wait("_UnloadDue"))
+    client.drain()
+    house.settle()
+    clock.advance(40.0)  # 80 since it was idle first, 40 since the last time
     client.start_turn(thread_id, "text hello")
     client.wait("thread/status/changed", status={"type": "active", "activeFlags": []})
-    in_time = timers.wait("_UnloadDue")
+    client.wait("thread/status/changed", status={"type": "idle"})
+    house.settle()
 
-    for due in too_early:
-        timers.fire(due)
-        client.fence(thread_id)
-        client.fence(thread_id)  # the router has decided
+    for _ in range(2):  # 120 and 80, then 149 and 109: too early for the last
+        clock.advance(29.0)
+        house.settle()
     assert "thread/closed" not in client.methods()
-    timers.fire(in_time)
+    clock.advance(2.0)
     assert_unloaded(client, thread_id)
 
 
-def test_a_thread_with_a_subscriber_is_not_unloaded(serve: Serve, timers: FakeTimers) -> None:
-    house = serve(timers=timers)
+def test_a_thread_with_a_subscriber_is_not_unloaded(serve: Serve, clock: ManualClock) -> None:
+    house = serve(clock=clock)
     alice, bob = house.connect("alice"), house.connect("bob")
     thread_id = alice.start_thread()
     bob.resume(thread_id)
     alice.request("thread/unsubscribe", threadId=thread_id)
-    alice.fence(thread_id)
-    assert not timers.named("_UnloadDue")
+    house.settle()
+    clock.advance(1_000_000.0)
+    house.settle()
+    assert bob.request("thread/loaded/list")["data"] == [thread_id]
 
 
-def test_a_thread_is_never_unloaded_without_a_delay(serve: Serve, timers: FakeTimers) -> None:
-    house = serve(timers=timers, unload_after_s=None)
+def test_a_thread_is_never_unloaded_without_a_delay(serve: Serve, clock: ManualClock) -> None:
+    house = serve(clock=clock, unload_after_s=None)
     client = house.connect()
     thread_id = client.start_thread()
     client.request("thread/unsubscribe", threadId=thread_id)
-    client.fence(thread_id)
-    assert not timers.named("_UnloadDue")
+    house.settle()
+    clock.advance(1_000_000.0)
+    house.settle()
+    assert client.request("thread/loaded/list")["data"] == [thread_id]
 
 
 def test_a_thread_whose_turn_runs_is_unloaded_only_when_that_has_ended(

@@ -14,9 +14,9 @@ import pytest
 from conftest import Serve
 from helpers import Client, methods
 from houses import Known, LocalHouse, Puppets, actors, in_parallel, look_into
-from recorders import FakeTimers
 from routing.streams import check_unbroken, counted
 from trunkline.connection import Connection
+from trunkline.testing import ManualClock
 from trunkline.thread import Thread
 from wires import PATIENCE_S, WebSocketWire
 
@@ -154,8 +154,8 @@ def test_a_close_in_the_middle_of_a_fan_out_breaks_nobody_elses_stream(
 
 
 def test_a_close_while_much_waits_for_the_socket_lets_go_of_it_all(serve: Serve, puppets: Puppets) -> None:
-    timers = FakeTimers()
-    house = serve(agent=puppets, timers=timers)
+    clock = ManualClock()
+    house = serve(agent=puppets, clock=clock)
     alice, bob = house.connect("alice"), house.connect("bob")
     thread_id = alice.start_thread()
     bob.resume(thread_id)
@@ -170,7 +170,7 @@ def test_a_close_while_much_waits_for_the_socket_lets_go_of_it_all(serve: Serve,
 
     play.end()
     alice.wait_turn(turn_id)
-    timers.due.clear()  # what is to be told to it later is all that may be left
+    clock.advance(1_000_000.0)  # what was to be told to it later is told to nobody
     assert_forgotten(house, alice)
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import suppress
 
-import pykka
 import pytest
 
 from conftest import Serve
 from helpers import Client, methods
-from houses import LocalHouse, Puppets, fence, look_into
-from recorders import FakeTimers
+from houses import LocalHouse, Puppets, look_into
 from routing.streams import check_unbroken, counted
 from trunkline import Limits
 from trunkline.connection import FLUSH_BYTES
 from trunkline.listener import WINDOW_BYTES
+from trunkline.testing import ManualClock
 from trunkline.transports.websocket_link import WebSocketLink
 from wires import PATIENCE_S, WebSocketWire
 
@@ -135,48 +133,54 @@ def test_the_only_subscriber_of_a_fast_agent_loses_nothing(serve: Serve, script:
 
 
 def test_one_that_takes_nothing_at_all_is_warned_and_then_closed(serve: Serve, puppets: Puppets) -> None:
-    timers = FakeTimers()
-    house = serve(agent=puppets, timers=timers, limits=Limits(stall_timeout_s=40))
+    clock = ManualClock()
+    house = serve(agent=puppets, clock=clock, limits=Limits(stall_timeout_s=40))
     alice = house.connect("alice")
     thread_id = alice.start_thread()
     slow = slow_client(house)
     slow.resume(thread_id)
     alice.start_turn(thread_id, "play")
     play = puppets.next()
-    while not timers.named("_StallDue"):
+    link = look_into(house.connection(slow))._link
+    while not link.unsent_bytes:
         play.speak(DELTA)
         alice.wait("item/agentMessage/delta")
     play.end()
-
-    assert timers.named("_StallDue")[0].delay_s == 20
-    connection = house.connection(slow)
-    while timers.named("_StallDue"):  # again while the kernel still takes what little it does
-        timers.fire(timers.wait("_StallDue"))
-        with suppress(pykka.ActorDeadError):
-            fence(connection)
+    alice.wait("turn/completed")
+    house.settle()
+    clock.advance(19.9)
+    house.settle()
+    assert link.is_open
+    while link.is_open:  # again while the kernel still takes what little it does
+        clock.advance(20.0)
+        house.settle()
 
     assert slow.wait_closed().code == 1013
-    alice.wait("turn/completed")
+    alice.fence(thread_id)
 
 
 def test_one_that_reads_again_before_the_time_is_over_is_not_closed(serve: Serve, puppets: Puppets) -> None:
-    timers = FakeTimers()
-    house = serve(agent=puppets, timers=timers)
+    clock = ManualClock()
+    house = serve(agent=puppets, clock=clock, limits=Limits(stall_timeout_s=40))
     alice = house.connect("alice")
     thread_id = alice.start_thread()
     slow = slow_client(house)
     slow.resume(thread_id)
     turn_id = alice.start_turn(thread_id, "play")
     play = puppets.next()
-    while not timers.named("_StallDue"):
+    link = look_into(house.connection(slow))._link
+    while not link.unsent_bytes:
         play.speak(DELTA)
         alice.wait("item/agentMessage/delta")
-    timers.fire(timers.wait("_StallDue"))
+    house.settle()
+    clock.advance(20.0)
+    house.settle()
     play.end()
     slow.wait_turn(turn_id)
     slow.fence(thread_id)
 
-    timers.fire(timers.wait("_StallDue"))
+    clock.advance(20.0)
+    house.settle()
 
     slow.fence(thread_id)
     assert slow.closed is None
