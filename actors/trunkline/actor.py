@@ -13,6 +13,7 @@ alone instead of every actor of the process.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import sys
@@ -24,6 +25,8 @@ from typing import Any, ClassVar, TypeVar
 import pykka
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
+
+from trunkline import registry
 
 __all__ = ["Dispatcher", "PooledActor", "handles", "post"]
 
@@ -143,6 +146,10 @@ class Dispatcher:
             del run  # it holds its actor, and the next one may be long in coming
 
 
+# `next` on it is atomic, so it needs no lock.
+_inbox_numbers = itertools.count()
+
+
 class _Inbox:
     """An unbounded FIFO that wakes its actor when it goes from empty to non-empty.
 
@@ -152,9 +159,11 @@ class _Inbox:
     in between is either seen by this look or by the sender who finds the token.
     """
 
-    __slots__ = ("_idle", "_run", "_schedule", "messages")
+    __slots__ = ("_idle", "_run", "_schedule", "messages", "number")
 
     def __init__(self) -> None:
+        self.number = next(_inbox_numbers)
+        """The actor's place in the order in which actors are made; see `registry`."""
         self.messages: deque[Envelope[Any]] = deque()
         self._idle: list[None] = []
         self._schedule: Callable[[Callable[[], None]], None] | None = None
@@ -365,7 +374,7 @@ class PooledActor(pykka.Actor):
 
     def _stop(self) -> None:
         # As in Pykka, with BaseException guarded as well.
-        pykka.ActorRegistry.unregister(self.actor_ref)
+        registry.unregister(self.actor_ref, self._inbox.number)
         self.actor_stopped.set()
         try:
             self.on_stop()
