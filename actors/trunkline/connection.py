@@ -295,7 +295,7 @@ class Connection(PooledActor):
         self._state = _State.INITIALIZED
         self._send(encode_result(request_id, server_json(params.client_info)))
         # Broadcasts come through the router, and so behind this answer.
-        post(self._router, ConnectionInitialized(self._id))
+        post(self._router, ConnectionInitialized(self._id, self._unwanted))
         logger.debug("= connection %s: initialized", self._id)
 
     # Answers

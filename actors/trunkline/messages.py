@@ -201,6 +201,9 @@ class ConnectionInitialized(Message, frozen=True):
     """A connection may be sent broadcasts from now on."""
 
     connection_id: ConnectionId
+    unwanted: frozenset[str]
+    """Methods of notifications that it is not sent: among thousands of connections it matters that those
+    who opted out are not even told."""
 
 
 class ConnectionClosed(Message, frozen=True):

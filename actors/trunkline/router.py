@@ -62,11 +62,12 @@ logger = logging.getLogger(__name__)
 class _Peer:
     """A connection."""
 
-    __slots__ = ("connection", "is_initialized", "threads")
+    __slots__ = ("connection", "is_initialized", "threads", "unwanted")
 
     def __init__(self, connection: Ref) -> None:
         self.connection = connection
         self.is_initialized = False
+        self.unwanted: frozenset[str] = frozenset()
         self.threads: set[ThreadId] = set()
         """Threads that were passed a subscribing request of this connection. As the router's messages to a
         thread are in order, a close that follows finds them all. An unsubscribe takes none out: the thread
@@ -154,6 +155,7 @@ class Router(PooledActor):
         peer = self._peers.get(message.connection_id)
         if peer is not None:
             peer.is_initialized = True
+            peer.unwanted = message.unwanted
 
     @handles(ConnectionClosed)
     def _on_connection_closed(self, message: ConnectionClosed) -> None:
@@ -252,8 +254,9 @@ class Router(PooledActor):
 
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
+        methods = message.chunk.methods
         for peer in self._peers.values():
-            if peer.is_initialized:
+            if peer.is_initialized and not methods <= peer.unwanted:
                 post(peer.connection, message)
 
     @handles(Relay)
