@@ -22,7 +22,7 @@ from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.errors import RpcError
 from trunkline.listener import ACKNOWLEDGE_BYTES
-from trunkline.log import Chunk, Event
+from trunkline.log import Chunk
 from trunkline.messages import (
     Broadcast,
     Close,
@@ -344,7 +344,7 @@ class Connection(PooledActor):
         if subscription is None:
             return
         for chunk in message.chunks:
-            self._out.append(self._framed(chunk))
+            self._out.append(chunk.framed(self._framing, self._unwanted))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
         subscription.taken += message.size
@@ -354,7 +354,7 @@ class Connection(PooledActor):
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         if message.thread_id not in self._subscriptions:
-            self._put(self._framed(message.chunk))
+            self._put(message.chunk.framed(self._framing, self._unwanted))
 
     @handles(Warn)
     def _on_warn(self, message: Warn) -> None:
@@ -370,15 +370,6 @@ class Connection(PooledActor):
         if self._state.value < _State.CLOSING.value:
             self._state = _State.CLOSING
             self._close_with = (CloseCode(message.code), message.reason)
-
-    def _framed(self, chunk: Chunk) -> bytes:
-        if self._unwanted.isdisjoint(chunk.methods):
-            return chunk.framed(self._framing)
-        frame = self._framing.frame
-        return b"".join([frame(event.payload) for event in chunk.events if self._wants(event)])
-
-    def _wants(self, event: Event) -> bool:
-        return event.prompt_id is not None or event.method not in self._unwanted
 
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for event in chunk.events:

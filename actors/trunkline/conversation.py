@@ -18,7 +18,7 @@ import orjson
 
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
-from trunkline.protocol.envelope import now_ms
+from trunkline.protocol.envelope import compact, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
 from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord, ended_record, item_type
@@ -33,7 +33,18 @@ PREVIEW_CHARS = 400
 class Item:
     """An item of a turn: open while `payload` is None."""
 
-    __slots__ = ("_kept", "_members", "_parts", "id", "kind", "payload", "position", "started_at_ms", "type")
+    __slots__ = (
+        "_kept",
+        "_members",
+        "_parts",
+        "delta_head",
+        "id",
+        "kind",
+        "payload",
+        "position",
+        "started_at_ms",
+        "type",
+    )
 
     def __init__(self, members: JsonObject, position: int) -> None:
         self.id: str = members["id"]
@@ -42,6 +53,8 @@ class Item:
         self.position = position
         self.started_at_ms = now_ms()
         self.payload: bytes | None = None
+        self.delta_head: bytes | None = None
+        """What the bytes of all its deltas begin with, once it has had one."""
         self._members = members
         # Its text: what it started with, then its deltas.
         self._parts: list[str] = [members.get(self.kind.text_member or "") or ""]
@@ -65,7 +78,7 @@ class Item:
     def complete(self, changes: JsonObject) -> bytes:
         """End the item and return its bytes."""
         members = {**self._so_far(now_ms()), **changes}
-        self.payload = orjson.dumps(members)
+        self.payload = compact(orjson.dumps(members))
         self._members, self._parts = {}, []
         return self.payload
 

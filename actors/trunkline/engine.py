@@ -35,7 +35,7 @@ from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, 
 from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
-from trunkline.protocol.envelope import now_ms
+from trunkline.protocol.envelope import delta_head, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import user_message
 from trunkline.protocol.params import (
@@ -327,11 +327,12 @@ class ConversationEngine:
         item = self._open_item(event.turn_id, event.item_id)
         if item is None or item.kind.delta_method is None:
             return
-        item.add(event.text)
-        self._feed.notify(
-            item.kind.delta_method,
-            {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id, "delta": event.text},
-        )
+        if item.delta_head is None:
+            ids = {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id}
+            item.delta_head = delta_head(item.kind.delta_method, ids)
+        for text in event.texts:
+            item.add(text)
+        self._feed.notify_deltas(item.kind.delta_method, item.delta_head, event.texts)
 
     def on_item_completed(self, event: ItemCompleted) -> None:
         """An open item is complete."""
@@ -424,7 +425,10 @@ class ConversationEngine:
         thread = self._thread
 
         def emit(event: TurnEvent) -> None:  # on the agent's thread
-            gate.wait_open(len(event.text) if type(event) is ItemDelta else 0)
+            if type(event) is ItemDelta:
+                gate.wait_open(sum(map(len, event.texts)), len(event.texts))
+            else:
+                gate.wait_open()
             if not post(thread, event):
                 raise TurnInterrupted
 

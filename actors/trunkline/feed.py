@@ -11,7 +11,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -32,13 +32,17 @@ from trunkline.messages import (
     Subscribed,
     Warn,
 )
-from trunkline.protocol.envelope import encode_notification, encode_server_request, now_ms
+from trunkline.protocol.envelope import encode_delta, encode_notification, encode_server_request, now_ms
 from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["Feed"]
 
 RESERVED_SEQS = 100_000
 """Numbers that are reserved at a time. After a crash the count goes on behind the reservation."""
+
+
+MAX_CHUNK_EVENTS = 256
+"""Deltas do not wait for the end of a batch once there are so many: subscribers go by whole chunks."""
 
 
 class _Held(NamedTuple):
@@ -150,6 +154,22 @@ class Feed:
         self._pending.append(
             Event(seq, method, payload, to_everybody=to_everybody, is_terminal=is_terminal, resolves=resolves)
         )
+
+    def notify_deltas(self, method: str, head: bytes, texts: Sequence[str]) -> None:
+        """Publish a delta for each text.
+
+        Args:
+            method: the notification.
+            head: what `delta_head` wrote for the item.
+            texts: what is added to it.
+
+        """
+        at_ms = now_ms()
+        for text in texts:
+            seq = self._take_seq()
+            self._pending.append(Event(seq, method, encode_delta(head, text, at_ms, seq)))
+        if len(self._pending) >= MAX_CHUNK_EVENTS:
+            self.flush()
 
     def prompt(self, request_id: int, method: str, params: Json) -> bytes:
         """Publish a prompt.

@@ -16,6 +16,8 @@ from trunkline.transports.base import Framing
 
 __all__ = ["Chunk", "Event", "EventLog"]
 
+_NOTHING: frozenset[str] = frozenset()
+
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One notification or prompt of a thread."""
@@ -49,15 +51,29 @@ class Chunk:
         self.methods = frozenset(event.method for event in self.events)
         self.prompts = tuple(event.prompt_id for event in self.events if event.prompt_id is not None)
         self.resolved = tuple(event.resolves for event in self.events if event.resolves is not None)
-        # Two connections may fill this in at the same moment with equal values: no harm, no lock.
-        self._framed: dict[Framing, bytes] = {}
+        # By framing and the methods that are left out. Two connections may fill this in at the same
+        # moment with equal values: no harm, no lock.
+        self._framed: dict[tuple[Framing, frozenset[str]], bytes] = {}
 
-    def framed(self, framing: Framing) -> bytes:
-        """Return all the events as one run of bytes, made at the first call for each framing."""
-        data = self._framed.get(framing)
+    def framed(self, framing: Framing, unwanted: frozenset[str]) -> bytes:
+        """Return the events as one run of bytes, made at the first call for each kind of connection.
+
+        Args:
+            framing: what marks the ends of a message.
+            unwanted: methods of notifications that are left out; a prompt never is.
+
+        """
+        left_out = _NOTHING if unwanted.isdisjoint(self.methods) else unwanted & self.methods
+        data = self._framed.get((framing, left_out))
         if data is None:
             frame = framing.frame
-            data = self._framed[framing] = b"".join([frame(event.payload) for event in self.events])
+            data = self._framed[framing, left_out] = b"".join(
+                [
+                    frame(event.payload)
+                    for event in self.events
+                    if event.method not in left_out or event.prompt_id is not None
+                ]
+            )
         return data
 
     def forget_framed(self) -> None:

@@ -25,8 +25,8 @@ class Gate:
     """Where an agent waits while its thread has too much to do.
 
     The agent's thread passes through; the actor shuts and opens, and never waits. The gate is shut
-    while more than `high_water` messages are in the actor's inbox (fewer for one with much text: what is
-    in the inbox must fit into the thread's log), or while the actor says so.
+    while more than `high_water` messages are in the actor's inbox (fewer for one with much text or of many
+    events: what is in the inbox must fit into the thread's log), or while the actor says so.
 
     Args:
         inbox_depth: tells how many messages are in the actor's inbox, on any thread.
@@ -44,16 +44,19 @@ class Gate:
         self._is_held = False
         self._is_open_for_good = False
 
-    def wait_open(self, chars: int = 0) -> None:
+    def wait_open(self, chars: int = 0, count: int = 1) -> None:
         """Wait until the actor keeps up. For any thread of the agent.
 
         Args:
             chars: the length of the text that the agent is about to tell.
+            count: the events that become of it.
 
         """
         limit = self._high_water
+        # As many as there may be if all are like this. A few in any case: there are other messages too.
+        if count > 1:
+            limit = max(limit // count, 4)
         if chars * limit > self._max_chars:
-            # As many as there may be if all are as long. A few in any case: there are other messages too.
             limit = max(self._max_chars // chars, 4)
         while self._is_shut(limit):
             self._opened.clear()

@@ -153,7 +153,7 @@ class Run:
 
     @property
     def deltas(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, ItemDelta)]
+        return [text for event in self.events if isinstance(event, ItemDelta) for text in event.texts]
 
     @property
     def streamed(self) -> str:
@@ -174,7 +174,7 @@ class Run:
                 case ItemDelta():
                     item = items[event.item_id]
                     member = "aggregatedOutput" if item["type"] == "commandExecution" else "text"
-                    item[member] = (item[member] or "") + event.text
+                    item[member] = (item[member] or "") + "".join(event.texts)
                 case ItemCompleted():
                     items[event.item_id].update(event.changes)
                 case _:
@@ -211,7 +211,8 @@ class Run:
 
     def _emit(self, event: TurnEvent) -> None:
         if isinstance(event, ItemDelta) and self._on_delta is not None:
-            self._on_delta(event.text)
+            for text in event.texts:
+                self._on_delta(text)
             return
         if isinstance(event, PromptRaised):
             self._raise_prompt(event)

@@ -107,7 +107,7 @@ def test_a_thread_whose_handler_fails_is_told_as_closed_and_no_other(
     play = puppets.next()
     asked = alice.begin("turn/interrupt", threadId=doomed, turnId=play.turn.turn_id)
     fail(Thread, Request, error, lambda message: message.method.name == "thread/name/set")
-    fail(Thread, ItemDelta, error, lambda message: message.text == "poison")
+    fail(Thread, ItemDelta, error, lambda message: message.texts == ("poison",))
     alice.response(asked)
     alice.start_turn(doomed, "play")
     play = puppets.next()
@@ -145,7 +145,7 @@ def test_requests_and_prompts_of_a_thread_that_fails_are_let_go(
     alice.wait("item/commandExecution/requestApproval")
     fail(Thread, ItemDelta, ValueError("a bug of ours"), lambda _: True)
 
-    play.turn.emit(ItemDelta(play.turn.turn_id, "x", "y"))
+    play.turn.emit(ItemDelta(play.turn.turn_id, "x", ("y",)))
 
     alice.wait("thread/closed")
     assert decision.exception(PATIENCE_S) is not None

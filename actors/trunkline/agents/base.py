@@ -11,9 +11,10 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -97,6 +98,10 @@ class Agent(ABC):
         Items that are still open at the end are completed by the thread.
         """
 
+
+_GROUP_TEXTS = 64
+_GROUP_CHARS = 16 * 1024
+"""What of many deltas is told at once."""
 
 AgentFactory: TypeAlias = Callable[[], Agent]
 """Makes the agent of one thread: an `Agent` class, or any function without arguments."""
@@ -212,7 +217,21 @@ class Turn:
 
     def add_delta(self, item_id: str, text: str) -> None:
         """Add text to an open `agentMessage` or `plan`, or output to an open `commandExecution`."""
-        self.emit(ItemDelta(self.turn_id, item_id, text))
+        self.emit(ItemDelta(self.turn_id, item_id, (text,)))
+
+    def add_deltas(self, item_id: str, texts: Iterable[str]) -> None:
+        """Do the same with many texts: to clients each is a delta of its own.
+
+        They are told in groups, which costs much less. So an iterable that takes its time holds back what
+        it has given.
+        """
+        left = iter(texts)
+        while group := tuple(islice(left, _GROUP_TEXTS)):
+            if sum(map(len, group)) <= _GROUP_CHARS:
+                self.emit(ItemDelta(self.turn_id, item_id, group))
+            else:
+                for text in group:
+                    self.add_delta(item_id, text)
 
     def complete_item(self, item_id: str, **changes: object) -> None:
         """Complete an open item, setting `changes` on it."""

@@ -56,7 +56,8 @@ class ItemDelta(msgspec.Struct, frozen=True):
 
     turn_id: TurnId
     item_id: str
-    text: str
+    texts: tuple[str, ...]
+    """Each is a delta of its own to clients; those that are there at once cost less together."""
 
 
 class ItemCompleted(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ touched. The actions are in docs/agents.md; they are the `_ACTIONS` at the end o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import TypeAlias
 
 from trunkline.agents.base import (
@@ -19,7 +20,6 @@ from trunkline.agents.base import (
     Turn,
     input_text,
 )
-from trunkline.agents.events import ItemDelta
 from trunkline.errors import TurnFailed, TurnInterrupted
 
 __all__ = ["ScriptAgent"]
@@ -72,17 +72,15 @@ def _say(turn: Turn, arguments: str) -> bool:
     if count > _MAX_DELTAS or size > _MAX_DELTA_BYTES:
         return False
     with turn.message() as message:
-        # The workhorse of load tests: as few calls a delta as there can be.
-        emit, turn_id, item_id = turn.emit, turn.turn_id, message.item_id
-        if size >= _INDEX_DIGITS:
-            filler = _filler(size - _INDEX_DIGITS)
-            for index in range(count):
-                emit(ItemDelta(turn_id, item_id, f"{index:08}{filler}"))
-        else:
-            delta = ItemDelta(turn_id, item_id, _filler(size))
-            for _ in range(count):
-                emit(delta)
+        turn.add_deltas(message.item_id, _deltas(count, size))
     return True
+
+
+def _deltas(count: int, size: int) -> Iterator[str]:
+    if size < _INDEX_DIGITS:
+        return repeat(_filler(size), count)
+    filler = _filler(size - _INDEX_DIGITS)
+    return (f"{index:08}{filler}" for index in range(count))
 
 
 def _text(turn: Turn, words: str) -> bool:

@@ -22,6 +22,9 @@ __all__ = [
     "IncomingRequest",
     "IncomingResponse",
     "MalformedMessage",
+    "compact",
+    "delta_head",
+    "encode_delta",
     "encode_error",
     "encode_notification",
     "encode_result",
@@ -136,14 +139,36 @@ def encode_error(request_id: RequestId | None, error: RpcError) -> bytes:
 
 def encode_notification(method: str, params: Json, at_ms: int, seq: int | None = None) -> bytes:
     """Write a notification made at `at_ms` (Unix milliseconds), with its place in a thread if it has one."""
-    if seq is None:
-        return orjson.dumps({"method": method, "params": params, "emittedAtMs": at_ms})
-    return orjson.dumps({"method": method, "params": params, "emittedAtMs": at_ms, "seq": seq})
+    message = {"method": method, "params": params, "emittedAtMs": at_ms}
+    if seq is not None:
+        message["seq"] = seq
+    return compact(orjson.dumps(message))
+
+
+def delta_head(method: str, ids: dict[str, str]) -> bytes:
+    """Write what the deltas of one item have in common: all that comes before the text.
+
+    Args:
+        method: the notification.
+        ids: its params but for `delta`, at least one.
+
+    """
+    return orjson.dumps({"method": method, "params": ids})[:-2] + b',"delta":'
+
+
+def encode_delta(head: bytes, text: str, at_ms: int, seq: int) -> bytes:
+    """Write the notification of one delta: what `encode_notification` would, at a third of its cost."""
+    return b'%b%b},"emittedAtMs":%d,"seq":%d}' % (head, orjson.dumps(text), at_ms, seq)
 
 
 def encode_server_request(request_id: int, method: str, params: Json, seq: int) -> bytes:
     """Write a prompt: a request of ours to clients."""
-    return orjson.dumps({"id": request_id, "method": method, "params": params, "seq": seq})
+    return compact(orjson.dumps({"id": request_id, "method": method, "params": params, "seq": seq}))
+
+
+def compact(data: bytes) -> bytes:
+    """Return a copy for keeping: what orjson returns occupies the 4 KB it was written into, however short."""
+    return b"%b" % data
 
 
 def now_ms() -> int:
