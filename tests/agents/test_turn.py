@@ -53,6 +53,28 @@ def test_an_interrupt_during_a_message_leaves_it_open() -> None:
     assert done.kinds == [ItemStarted, ItemDelta]
 
 
+@pytest.mark.parametrize(
+    ("texts", "groups"),
+    [
+        ([], []),
+        (["a"], [1]),
+        ([f"{number} " for number in range(130)], [64, 64, 2]),
+        (["x" * 16_384, "y"], [1, 1]),
+        (["x" * 16_383, "y"], [2]),
+    ],
+    ids=["none", "one", "many", "long", "nearly too long"],
+)
+def test_many_deltas_are_told_in_groups_that_are_not_too_large(texts: list[str], groups: list[int]) -> None:
+    def stream(turn: Turn) -> None:
+        turn.add_deltas(turn.start_item("agentMessage"), iter(texts))
+
+    done = run(Does(stream), "")
+
+    told = [event for event in done.events if isinstance(event, ItemDelta)]
+    assert [len(event.texts) for event in told] == groups
+    assert done.deltas == texts
+
+
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_on_interrupt_calls_back(when: str) -> None:
     called = threading.Event()

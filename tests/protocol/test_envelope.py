@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trunkline.errors import RpcError
 from trunkline.protocol import errors
@@ -15,6 +17,8 @@ from trunkline.protocol.envelope import (
     IncomingRequest,
     IncomingResponse,
     MalformedMessage,
+    delta_head,
+    encode_delta,
     encode_error,
     encode_notification,
     encode_result,
@@ -128,6 +132,15 @@ def test_an_error_is_written_with_its_data_if_there_is_any() -> None:
 
 def test_what_is_written_has_no_newline() -> None:
     assert b"\n" not in encode_notification("m", {"text": "a\nb\r\n\u2028"}, 5)
+
+
+@given(text=st.text(), at_ms=st.integers(0, 2**53), seq=st.integers(1, 2**53))
+def test_a_delta_is_the_notification_that_it_stands_for(text: str, at_ms: int, seq: int) -> None:
+    ids = {"threadId": "a", "itemId": 'b"'}
+
+    delta = encode_delta(delta_head("item/x", ids), text, at_ms, seq)
+
+    assert delta == encode_notification("item/x", {**ids, "delta": text}, at_ms, seq)
 
 
 ID = "019"
