@@ -11,6 +11,7 @@ from typing import Literal
 
 from trunkline.agents.base import AgentFactory
 from trunkline.errors import ConfigError
+from trunkline.transports.entrances import EntranceOptions
 
 __all__ = ["Config", "Limits"]
 
@@ -22,6 +23,10 @@ MIB = 1024 * KIB
 class Limits:
     """What one client or thread may take of the server."""
 
+    max_connections: int = 10_000
+    """Connections over sockets, of all listeners; who comes when there are so many gets a 503."""
+    max_connections_per_address: int = 1_000
+    """The same for one remote IP address (of IPv6: for one /64). Those of this machine are not counted."""
     max_message_bytes: int = 16 * MIB
     """Longest message a client may send; over it the connection is closed with 1009."""
     max_requests_in_flight: int = 128
@@ -52,7 +57,10 @@ class Config:
     """
 
     listen: tuple[str, ...] = ()
-    """Listen URLs: `stdio://`, `ws://IP:PORT`, `off`. Empty is `off`: in-process connections only."""
+    """Listen URLs: `stdio://`, `ws://IP:PORT`, `wss://IP:PORT`, `unix://PATH`, `off`. Empty is `off`:
+    in-process connections only."""
+    entrances: EntranceOptions = field(default_factory=EntranceOptions)
+    """Who may come in over a socket."""
     agent: str | AgentFactory = "shell"
     """What answers turns: `shell`, `script`, `package.module:Class`, or a factory."""
     upstream: tuple[str, ...] = ()

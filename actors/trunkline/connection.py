@@ -18,6 +18,7 @@ from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 
+from trunkline.access import Scope
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.errors import RpcError
@@ -244,6 +245,8 @@ class Connection(PooledActor):
                 return
             if self._state is _State.OPENED:
                 raise errors.invalid_request("Not initialized")
+            if method.scope not in self._link.access.scopes:
+                raise errors.forbidden(method.scope.value)
             if not self._is_experimental:
                 check_experimental(method, message.params)
             if method.answerer is Answerer.CONNECTION:
@@ -269,9 +272,16 @@ class Connection(PooledActor):
         if self._state is not _State.OPENED and isinstance(message.id, int):
             thread = self._prompts.get(message.id)
         if thread is None or not isinstance(message.id, int):
-            logger.info("x connection %s: an answer to nothing it was asked is ignored", self._id)
+            text = "x connection %s: an answer to nothing it was asked is ignored"
+            logger.info(text, self._id, extra={"connectionId": self._id})
             return
-        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, self._link.name))
+        access = self._link.access
+        if Scope.DRIVE not in access.scopes:
+            # There is no request of the client's that this would answer: hence the null id.
+            self._send(encode_error(None, errors.forbidden(Scope.DRIVE.value)))
+            return
+        who = f"{self._link.name}, {access.who}" if access.who else self._link.name
+        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, who))
 
     def _on_notification(self, message: IncomingNotification) -> None:
         # `initialized` asks for nothing, and a client's other notifications are not known here.

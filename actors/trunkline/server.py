@@ -39,11 +39,12 @@ from trunkline.messages import (
 from trunkline.router import Router
 from trunkline.timers import Timers
 from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
+from trunkline.transports.crowd import Crowd
+from trunkline.transports.entrances import Entrances
 from trunkline.transports.inprocess import InProcessClient
-from trunkline.transports.listen import StdioListen, WebSocketListen, parse_listen_url, require_loopback
+from trunkline.transports.listen import StdioListen, parse_listen_url
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
-from trunkline.transports.websocket import WebSocketListener
 from trunkline.transports.websocket_link import WebSocketLimits
 from trunkline.types import ConnectionId
 
@@ -61,10 +62,11 @@ class Listening:
 
     url: str
     """For clients, such as `ws://127.0.0.1:4500`."""
-    ready_url: str
-    """200 while the server takes connections, 503 otherwise."""
-    health_url: str
-    """200 while the process lives."""
+    ready_url: str | None
+    """200 while the server takes connections, 503 otherwise. None where plain HTTP cannot go, as over a
+    Unix socket."""
+    health_url: str | None
+    """200 while the process lives. None for the same."""
 
 
 class AppServer:
@@ -88,9 +90,7 @@ class AppServer:
     def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or Config()
         self._listens = [parse_listen_url(url) for url in self.config.listen]
-        for listen in self._listens:
-            if isinstance(listen, WebSocketListen):
-                require_loopback(listen)
+        self._entrances = self._make_entrances()
         self._backend = make_backend(self.config)
         self._dispatcher = Dispatcher(workers=self.config.workers)
         self._timers = Timers(clock)
@@ -98,7 +98,6 @@ class AppServer:
         self._loop = IoLoop(clock=clock, after_round=self._dispatcher.run_own)
         self._router: Ref | None = None
         self._context: Context | None = None
-        self._websockets: list[WebSocketListener] = []
         self._stdio: StdioTransport | None = None
         self._is_ready = False
         # Set when a client on stdio has gone, or somebody has begun to stop the server.
@@ -110,7 +109,7 @@ class AppServer:
     @property
     def listeners(self) -> tuple[Listening, ...]:
         """Where the server can be reached over WebSocket, in the order given. Known once started."""
-        return tuple(_listening(listener.url) for listener in self._websockets)
+        return tuple(_listening(listener.url) for listener in self._entrances.listeners)
 
     def start(self) -> None:
         """Start the server. Call it once; returns when clients may connect.
@@ -182,14 +181,12 @@ class AppServer:
                 self._stopped.wait()
             return
         self._is_ready = False
-        for listener in self._websockets:
-            listener.stop_accepting()
+        self._entrances.stop_accepting()
         if self._router is not None:  # None if the backend could not come up
             self._end_turns(grace_s)
             self._close_connections()
         self._stop_actors()
-        for listener in self._websockets:
-            listener.close(timeout_s=1.0)
+        self._entrances.close(timeout_s=1.0)
         if self._stdio is not None:
             self._stdio.join(CLOSE_S)
         self._loop.stop(CLOSE_S)
@@ -210,27 +207,24 @@ class AppServer:
         self.stop()
 
     def _start_listeners(self) -> None:
-        limits = self.config.limits
-        for listen in self._listens:
-            if isinstance(listen, WebSocketListen):
-                if not self._loop.is_running:
-                    self._loop.start()
-                listener = WebSocketListener(
-                    listen.host,
-                    listen.port,
-                    self._opened,
-                    self._loop,
-                    lambda: self._is_ready,
-                    WebSocketLimits(max_message_bytes=limits.max_message_bytes),
-                )
-                listener.start()
-                self._websockets.append(listener)
-            elif isinstance(listen, StdioListen):
-                self._stdio = StdioTransport(
-                    sys.stdin, sys.stdout, self._opened_stdio, max_message_bytes=limits.max_message_bytes
-                )
-        if self._stdio is not None:  # last: its end ends the server
+        if self._entrances.are_wanted:
+            self._loop.start()
+            self._entrances.open(self._opened, self._loop, lambda: self._is_ready)
+        if StdioListen() in self._listens:  # last: its end ends the server
+            max_bytes = self.config.limits.max_message_bytes
+            self._stdio = StdioTransport(
+                sys.stdin, sys.stdout, self._opened_stdio, max_message_bytes=max_bytes
+            )
             self._stdio.start()
+
+    def _make_entrances(self) -> Entrances:
+        limits = self.config.limits
+        return Entrances(
+            self._listens,
+            self.config.entrances,
+            WebSocketLimits(max_message_bytes=limits.max_message_bytes),
+            Crowd(limits.max_connections, limits.max_connections_per_address),
+        )
 
     def _opened(self, link: Link) -> LinkEvents:
         return _ToConnection(self._connect(link, None))
@@ -302,5 +296,7 @@ class _ToConnection:
 
 
 def _listening(url: str) -> Listening:
+    if url.startswith("unix:"):
+        return Listening(url, None, None)
     http = "http" + url.removeprefix("ws")
     return Listening(url, f"{http}/readyz", f"{http}/healthz")

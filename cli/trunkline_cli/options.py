@@ -21,6 +21,7 @@ from trunkline.gateway.gateway import Gateway, codex_command
 from trunkline.transports.listen import parse_listen_url
 
 __all__ = [
+    "FC",
     "check_agent",
     "check_listen_urls",
     "check_server_url",

@@ -13,8 +13,10 @@ import click
 
 from trunkline.config import Config, Limits
 from trunkline.server import AppServer
+from trunkline.transports.entrances import EntranceOptions
 from trunkline.transports.listen import ACCEPTED
 from trunkline_cli import logs
+from trunkline_cli.entrance import entrance_settings, take_entrances
 from trunkline_cli.logs import LogFormat
 from trunkline_cli.options import (
     check_agent,
@@ -99,6 +101,21 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help="When to close a client that takes nothing of what it is sent; it is warned at half of that.",
 )
 @setting(
+    "--max-connections",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.max_connections,
+    help="Connections over sockets; whoever is one too many gets a 503.",
+)
+@setting(
+    "--max-connections-per-address",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.max_connections_per_address,
+    help="Connections from one address elsewhere; those of this machine are not counted.",
+)
+@entrance_settings
+@setting(
     "--log-level",
     type=click.Choice(logs.LEVELS, case_sensitive=False),
     default="info",
@@ -117,7 +134,7 @@ def serve(log_level: str, log_format: LogFormat, **settings: Any) -> None:
     ends when its client closes standard input.
     """
     logs.configure(log_level, log_format)
-    server = AppServer(_config(**settings))
+    server = AppServer(_config(entrances=take_entrances(settings), **settings))
     with _StopRequests() as stop_requests:
         server.start()
         watch = threading.Thread(target=_watch, args=(server, stop_requests), name="trunkline-watch")
@@ -134,6 +151,7 @@ def serve(log_level: str, log_format: LogFormat, **settings: Any) -> None:
 
 def _config(
     *,
+    entrances: EntranceOptions,
     listen: tuple[str, ...],
     agent: str,
     upstream: tuple[str, ...],
@@ -142,10 +160,19 @@ def _config(
     log_events: int,
     log_bytes: int,
     stall_timeout: float,
+    max_connections: int,
+    max_connections_per_address: int,
 ) -> Config:
-    limits = Limits(log_events=log_events, log_bytes=log_bytes, stall_timeout_s=stall_timeout)
+    limits = Limits(
+        max_connections=max_connections,
+        max_connections_per_address=max_connections_per_address,
+        log_events=log_events,
+        log_bytes=log_bytes,
+        stall_timeout_s=stall_timeout,
+    )
     return Config(
         listen=listen,
+        entrances=entrances,
         agent=agent,
         upstream=upstream,
         store=store,
@@ -158,8 +185,9 @@ def _announce(server: AppServer) -> None:
     """Say where the server is to be reached. Programs read these lines to learn the port."""
     for listener in server.listeners:
         click.echo(f"listening on: {listener.url}", err=True)
-        click.echo(f"readyz: {listener.ready_url}", err=True)
-        click.echo(f"healthz: {listener.health_url}", err=True)
+        if listener.ready_url is not None:
+            click.echo(f"readyz: {listener.ready_url}", err=True)
+            click.echo(f"healthz: {listener.health_url}", err=True)
 
 
 def _watch(server: AppServer, stop_requests: _StopRequests) -> None:

@@ -85,6 +85,18 @@ def test_every_method_is_on_the_page(method: str) -> None:
     assert f"`{method}`" in PAGE
 
 
+def test_the_scope_of_every_method_is_on_the_page() -> None:
+    rows = {
+        scope: set(re.findall(r"`(\w+/[\w/]+)`", line))
+        for scope, line in re.findall(r"^\| `(attach|drive|admin)` \| (.*)$", PAGE, re.MULTILINE)
+    }
+    assert rows.keys() == {"attach", "drive", "admin"}
+
+    for method in METHODS.values():
+        scope = next((scope for scope, names in rows.items() if method.name in names), "attach")
+        assert method.name == "initialize" or method.scope.value == scope, method.name
+
+
 def test_every_close_code_that_the_server_begins_is_on_the_page() -> None:
     echoed_or_never_sent = {CloseCode.NORMAL, CloseCode.NO_STATUS, CloseCode.POLICY}
     table = PAGE.partition("## How a connection ends")[2]
@@ -98,6 +110,8 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
 
     assert f"{limits.max_message_bytes // MIB} MiB | WebSocket: closed with 1009" in PAGE
     assert f"requests in flight of one connection | {limits.max_requests_in_flight} |" in PAGE
+    assert f"over sockets | {limits.max_connections:,} (" in PAGE
+    assert f"address elsewhere | {limits.max_connections_per_address:,} (" in PAGE
     assert f"newest {limits.log_events:,} events or {limits.log_bytes // MIB} MiB" in PAGE
     assert f"newest items, {limits.snapshot_bytes // MIB} MiB of them" in PAGE
     assert f"for {limits.stall_timeout_s:g} seconds (`--stall-timeout`)" in PAGE

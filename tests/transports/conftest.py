@@ -7,6 +7,7 @@ import pytest
 
 from transports.links import PATIENCE_S, Listen, Recorders, echo
 from trunkline.transports.base import Opened
+from trunkline.transports.handshake import Site
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
 
@@ -39,7 +40,7 @@ def listen(loop: IoLoop) -> Iterator[Listen]:
         ready: Callable[[], bool] = lambda: True,
         limits: WebSocketLimits | None = None,
     ) -> WebSocketListener:
-        listener = WebSocketListener(host, 0, opened, loop, ready, limits)
+        listener = WebSocketListener(host, 0, opened, loop, Site(is_ready=ready), limits)
         listener.start()
         listeners.append(listener)
         return listener

@@ -59,7 +59,7 @@ def request(
     extra: str = "",
 ) -> bytes:
     """Return an HTTP request: one to upgrade, or a plain one."""
-    head = f"{verb} {path} {version}\r\nHost: test\r\n"
+    head = f"{verb} {path} {version}\r\nHost: localhost\r\n"
     if upgrade:
         head += (
             "Upgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -7,7 +7,7 @@ from websockets.server import ServerProtocol
 
 from transports.links import Listen, Recorders
 from transports.raw import TEXT, RawClient, frame, request
-from trunkline.transports.handshake import Handshake
+from trunkline.transports.handshake import Handshake, Site
 from trunkline.transports.websocket import WebSocketLimits
 
 
@@ -133,7 +133,7 @@ def test_frames_behind_the_request_are_told_from_it_wherever_the_bytes_are_cut()
     data = request() + frame(TEXT, b"eager")
     for cut in range(1, len(data)):
         protocol = ServerProtocol()
-        handshake = Handshake(protocol, lambda: True)
+        handshake = Handshake(protocol, Site())
         rest = handshake.feed(data[:cut])
         if not handshake.is_done:
             assert not rest

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trunkline.errors import ConfigError, ListenUrlError
@@ -7,10 +9,11 @@ from trunkline.transports.listen import (
     ListenUrl,
     OffListen,
     StdioListen,
+    UnixListen,
     WebSocketListen,
     is_loopback,
     parse_listen_url,
-    require_loopback,
+    require_auth,
 )
 
 
@@ -24,6 +27,9 @@ from trunkline.transports.listen import (
         ("ws://0.0.0.0:65535", WebSocketListen("0.0.0.0", 65_535)),
         ("ws://[::1]:4500", WebSocketListen("::1", 4500)),
         ("ws://[0:0:0:0:0:0:0:1]:80", WebSocketListen("::1", 80)),
+        ("wss://127.0.0.1:443", WebSocketListen("127.0.0.1", 443, is_secure=True)),
+        ("unix:///run/trunkline.sock", UnixListen(Path("/run/trunkline.sock"))),
+        ("unix://here.sock", UnixListen(Path("here.sock"))),
     ],
 )
 def test_an_accepted_url_is_read(url: str, listen: ListenUrl) -> None:
@@ -31,19 +37,17 @@ def test_an_accepted_url_is_read(url: str, listen: ListenUrl) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "stdio", "stdio:///", "tcp://127.0.0.1:1", "http://127.0.0.1:1", "OFF", " off"]
+    "url",
+    ["", "stdio", "stdio:///", "tcp://127.0.0.1:1", "http://127.0.0.1:1", "OFF", " off", "unix://", "ws:"],
 )
 def test_any_other_url_is_refused_with_what_was_given_and_what_is_accepted(url: str) -> None:
     with pytest.raises(ListenUrlError) as error:
         parse_listen_url(url)
 
-    assert str(error.value) == f"unsupported --listen URL `{url}`; expected `stdio://`, `ws://IP:PORT`, `off`"
-
-
-@pytest.mark.parametrize("url", ["wss://127.0.0.1:1", "unix://", "unix:///tmp/socket"])
-def test_a_url_that_is_to_come_is_not_accepted_yet(url: str) -> None:
-    with pytest.raises(ListenUrlError, match="unsupported --listen URL"):
-        parse_listen_url(url)
+    assert str(error.value) == (
+        f"unsupported --listen URL `{url}`; expected "
+        "`stdio://`, `ws://IP:PORT`, `wss://IP:PORT`, `unix://PATH`, `off`"
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,17 +89,19 @@ def test_an_address_is_written_as_in_a_url(host: str, expected: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1"])
 def test_a_loopback_address_is_one(host: str) -> None:
     assert is_loopback(host)
-    require_loopback(WebSocketListen(host, 80))
+    require_auth(WebSocketListen(host, 80), has_auth=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "8.8.8.8", "::", "fe80::1"])
-def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
+def test_an_address_that_others_can_reach_is_refused_without_a_credential(host: str) -> None:
     assert not is_loopback(host)
     listen = WebSocketListen(host, 80)
 
     with pytest.raises(ConfigError) as error:
-        require_loopback(listen)
+        require_auth(listen, has_auth=False)
 
-    assert f"refusing to start non-loopback websocket listener {listen.address} without auth" in str(
-        error.value
+    assert str(error.value) == (
+        f"refusing to start non-loopback websocket listener {listen.address} without auth; "
+        "configure `--ws-auth capability-token` or `--ws-auth signed-bearer-token`"
     )
+    require_auth(listen, has_auth=True)

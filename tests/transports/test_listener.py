@@ -148,7 +148,7 @@ def test_a_connection_that_comes_after_the_close_is_closed(listen: Listen, links
     listener = listen(links)
     assert listener.close()
     late, _ = pair = socket.socketpair()
-    listener._add(late, "late")
+    listener._add(late, "late", "")
     for sock in pair:
         sock.close()
 

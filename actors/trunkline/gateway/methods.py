@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trunkline.access import Scope
 from trunkline.protocol.methods import METHODS, Answerer, Method
 from trunkline.protocol.methods import read_call as read_own_call
 from trunkline.protocol.params import Params
@@ -11,6 +12,17 @@ __all__ = ["PassedParams", "read_call"]
 
 _STARTS = frozenset({"thread/start", "thread/fork"})
 """Answered with a thread that is not loaded here yet."""
+
+_PRIVATE = {
+    "account/logout": Scope.ADMIN,
+    "account/read": Scope.DRIVE,
+    "config/read": Scope.DRIVE,
+    "getAuthStatus": Scope.DRIVE,
+}
+"""What is nothing here and is the user's own at the upstream."""
+
+_WATCHING = frozenset({"threadId", "excludeTurns", "afterSeq", "epoch"})
+"""What a resume may have that changes nothing of the thread."""
 
 
 class PassedParams(Params, frozen=True):
@@ -41,6 +53,7 @@ def read_call(name: str, raw_params: Json) -> tuple[Method, Params]:
         name,
         PassedParams,
         Answerer.THREAD if names else Answerer.ROUTER,
+        scope=_scope(name, raw_params),
         subscribes=name == "thread/resume",
         starts_work=known is not None and known.starts_work,
         experimental=known is not None and known.experimental,
@@ -49,6 +62,19 @@ def read_call(name: str, raw_params: Json) -> tuple[Method, Params]:
     if name == "thread/resume" and names:
         return method, _read_resume(raw_params)
     return method, PassedParams(raw_params, names)
+
+
+def _scope(name: str, raw_params: Json) -> Scope:
+    """Return what a connection needs: for a method that trunkline has never heard of the most there is."""
+    known = METHODS.get(name)
+    if known is None:
+        return Scope.ADMIN
+    params = raw_params if type(raw_params) is dict else {}
+    if name == "getAuthStatus" and params.get("includeToken"):
+        return Scope.ADMIN
+    if name == "thread/resume" and any(params[key] is not None for key in params.keys() - _WATCHING):
+        return Scope.DRIVE  # the upstream takes settings from it
+    return _PRIVATE.get(name, known.scope)
 
 
 def _read_resume(raw_params: Json) -> Params:

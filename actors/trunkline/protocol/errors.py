@@ -16,6 +16,7 @@ __all__ = [
     "active_writer",
     "archived",
     "draining",
+    "forbidden",
     "input_too_long",
     "internal",
     "invalid_params",
@@ -97,6 +98,11 @@ def overloaded() -> RpcError:
     return RpcError(
         ErrorCode.OVERLOADED, "Server overloaded; retry later.", {"codexErrorInfo": "server_overloaded"}
     )
+
+
+def forbidden(scope: str) -> RpcError:
+    """The credential with which the client came in does not allow it."""
+    return invalid_request(f"this connection lacks the scope `{scope}`", {"missingScope": scope})
 
 
 def needs_experimental(descriptor: str) -> RpcError:

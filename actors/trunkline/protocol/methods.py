@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from trunkline.access import Scope
 from trunkline.protocol import errors
 from trunkline.protocol.params import (
     EmptyParams,
@@ -52,6 +53,9 @@ class Method(msgspec.Struct, frozen=True):
     name: str
     params: type[Params]
     answerer: Answerer
+    scope: Scope = Scope.ADMIN
+    """What a connection needs to call it; `initialize` needs none. One that nobody has thought about
+    needs the most."""
     subscribes: bool = False
     """Whether it makes the caller a subscriber of the thread."""
     starts_work: bool = False
@@ -91,11 +95,14 @@ _TURN_FIELDS = (
 
 _ROWS = (
     Method("initialize", InitializeParams, Answerer.CONNECTION),
-    Method("mock/experimentalMethod", EmptyParams, Answerer.CONNECTION, experimental=True),
+    Method(
+        "mock/experimentalMethod", EmptyParams, Answerer.CONNECTION, scope=Scope.ATTACH, experimental=True
+    ),
     Method(
         "thread/start",
         ThreadStartParams,
         Answerer.ROUTER,
+        scope=Scope.DRIVE,
         subscribes=True,
         starts_work=True,
         experimental_fields=_START_FIELDS,
@@ -104,6 +111,7 @@ _ROWS = (
         "thread/resume",
         ThreadResumeParams,
         Answerer.THREAD,
+        scope=Scope.ATTACH,
         subscribes=True,
         starts_work=True,
         experimental_fields=_RESUME_FIELDS,
@@ -112,27 +120,43 @@ _ROWS = (
         "thread/fork",
         ForkParams,
         Answerer.THREAD,
+        scope=Scope.DRIVE,
         starts_work=True,
         experimental_fields=_FORK_FIELDS,
     ),
-    Method("thread/revert", RevertParams, Answerer.THREAD, subscribes=True, starts_work=True),
-    Method("thread/archive", ThreadIdParams, Answerer.THREAD),
-    Method("thread/unarchive", ThreadIdParams, Answerer.THREAD),
-    Method("thread/delete", ThreadIdParams, Answerer.THREAD),
-    Method("thread/turns/list", TurnsListParams, Answerer.THREAD),
-    Method("thread/items/list", ItemsListParams, Answerer.THREAD),
-    Method("thread/unsubscribe", ThreadIdParams, Answerer.THREAD),
-    Method("thread/loaded/list", LoadedListParams, Answerer.ROUTER),
-    Method("thread/list", ThreadListParams, Answerer.ROUTER, experimental_fields=_LIST_FIELDS),
-    Method("thread/read", ThreadReadParams, Answerer.THREAD),
-    Method("thread/name/set", NameSetParams, Answerer.THREAD),
     Method(
-        "turn/start", TurnStartParams, Answerer.THREAD, starts_work=True, experimental_fields=_TURN_FIELDS
+        "thread/revert", RevertParams, Answerer.THREAD, scope=Scope.DRIVE, subscribes=True, starts_work=True
     ),
-    Method("turn/steer", TurnSteerParams, Answerer.THREAD),
-    Method("turn/interrupt", TurnInterruptParams, Answerer.THREAD),
+    Method("thread/archive", ThreadIdParams, Answerer.THREAD, scope=Scope.DRIVE),
+    Method("thread/unarchive", ThreadIdParams, Answerer.THREAD, scope=Scope.DRIVE),
+    Method("thread/delete", ThreadIdParams, Answerer.THREAD, scope=Scope.ADMIN),
+    Method("thread/turns/list", TurnsListParams, Answerer.THREAD, scope=Scope.ATTACH),
+    Method("thread/items/list", ItemsListParams, Answerer.THREAD, scope=Scope.ATTACH),
+    Method("thread/unsubscribe", ThreadIdParams, Answerer.THREAD, scope=Scope.ATTACH),
+    Method("thread/loaded/list", LoadedListParams, Answerer.ROUTER, scope=Scope.ATTACH),
+    Method(
+        "thread/list", ThreadListParams, Answerer.ROUTER, scope=Scope.ATTACH, experimental_fields=_LIST_FIELDS
+    ),
+    Method("thread/read", ThreadReadParams, Answerer.THREAD, scope=Scope.ATTACH),
+    Method("thread/name/set", NameSetParams, Answerer.THREAD, scope=Scope.DRIVE),
+    Method(
+        "turn/start",
+        TurnStartParams,
+        Answerer.THREAD,
+        scope=Scope.DRIVE,
+        starts_work=True,
+        experimental_fields=_TURN_FIELDS,
+    ),
+    Method("turn/steer", TurnSteerParams, Answerer.THREAD, scope=Scope.DRIVE),
+    Method("turn/interrupt", TurnInterruptParams, Answerer.THREAD, scope=Scope.DRIVE),
     *(
-        Method(product.name, EmptyParams, Answerer.CONNECTION, experimental=product.experimental)
+        Method(
+            product.name,
+            EmptyParams,
+            Answerer.CONNECTION,
+            scope=Scope.ATTACH,
+            experimental=product.experimental,
+        )
         for product in PRODUCT_METHODS
     ),
 )

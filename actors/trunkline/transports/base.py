@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
+from trunkline.access import Access
+
 __all__ = ["CloseCode", "Closed", "Framing", "Link", "LinkEvents", "Opened"]
 
 
@@ -61,6 +63,11 @@ class Link(Protocol):
     @property
     def name(self) -> str:
         """What a log calls it, such as `ws 127.0.0.1:50122`."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """What the client may do."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, Opened
 from trunkline.transports.framing import LINE_FRAMING, LineFraming
 from trunkline.transports.relay import Relay
@@ -100,6 +101,11 @@ class InProcessLink:
     def name(self) -> str:
         """What a log calls it."""
         return "in-process"
+
+    @property
+    def access(self) -> Access:
+        """What the client may do: all, as it is part of this process."""
+        return EVERYTHING
 
     @property
     def framing(self) -> LineFraming:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import TypeAlias
 
 from trunkline.errors import ConfigError, ListenUrlError
@@ -17,17 +18,19 @@ __all__ = [
     "ListenUrl",
     "OffListen",
     "StdioListen",
+    "UnixListen",
     "WebSocketListen",
     "format_address",
     "is_loopback",
     "parse_listen_url",
-    "require_loopback",
+    "require_auth",
 ]
 
-ACCEPTED = "`stdio://`, `ws://IP:PORT`, `off`"
+ACCEPTED = "`stdio://`, `ws://IP:PORT`, `wss://IP:PORT`, `unix://PATH`, `off`"
 """What `--listen` takes, for messages and help texts."""
 
-_WEBSOCKET_PREFIX = "ws://"
+_SCHEMES = ("ws", "wss")
+_UNIX_PREFIX = "unix://"
 # ASCII digits only: `\d` and int() would take those of other scripts too.
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})")
 
@@ -50,6 +53,8 @@ class WebSocketListen:
     """An IPv4 or IPv6 address, without brackets."""
     port: int
     """0 takes a free port."""
+    is_secure: bool = False
+    """Whether TLS is spoken: `wss://`."""
 
     @property
     def address(self) -> str:
@@ -57,7 +62,14 @@ class WebSocketListen:
         return format_address(self.host, self.port)
 
 
-ListenUrl: TypeAlias = StdioListen | WebSocketListen | OffListen
+@dataclass(frozen=True, slots=True)
+class UnixListen:
+    """Listen for WebSocket clients of this user, on a Unix socket."""
+
+    path: Path
+
+
+ListenUrl: TypeAlias = StdioListen | WebSocketListen | UnixListen | OffListen
 
 
 class _WebSocketUrlError(ListenUrlError):
@@ -68,7 +80,7 @@ class _WebSocketUrlError(ListenUrlError):
 
 
 def parse_listen_url(url: str) -> ListenUrl:
-    """Read a listen URL: `stdio://`, `ws://IP:PORT` (IPv6 in brackets) or `off`.
+    """Read a listen URL: `stdio://`, `ws://IP:PORT` (IPv6 in brackets), `wss://`, `unix://PATH` or `off`.
 
     Raises:
         ListenUrlError: It is none of these. Its text says what was given and what is accepted.
@@ -78,20 +90,23 @@ def parse_listen_url(url: str) -> ListenUrl:
         return StdioListen()
     if url == "off":
         return OffListen()
-    if url.startswith(_WEBSOCKET_PREFIX):
-        return _parse_websocket(url)
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in _SCHEMES:
+        return _parse_websocket(url, scheme, rest)
+    if url.startswith(_UNIX_PREFIX) and rest and "\0" not in rest:
+        return UnixListen(Path(rest))
     raise ListenUrlError(url, ACCEPTED)
 
 
-def _parse_websocket(url: str) -> WebSocketListen:
-    match = _ADDRESS.fullmatch(url.removeprefix(_WEBSOCKET_PREFIX))
+def _parse_websocket(url: str, scheme: str, rest: str) -> WebSocketListen:
+    match = _ADDRESS.fullmatch(rest)
     if match is None or int(match["port"]) > 65_535:
-        raise _WebSocketUrlError(url, "`ws://IP:PORT`")
+        raise _WebSocketUrlError(url, f"`{scheme}://IP:PORT`")
     try:
         host = IPv4Address(match["v4"]) if match["v6"] is None else IPv6Address(match["v6"])
     except ValueError:
-        raise _WebSocketUrlError(url, "`ws://IP:PORT`") from None
-    return WebSocketListen(str(host), int(match["port"]))
+        raise _WebSocketUrlError(url, f"`{scheme}://IP:PORT`") from None
+    return WebSocketListen(str(host), int(match["port"]), scheme == "wss")
 
 
 def format_address(host: str, port: int) -> str:
@@ -109,15 +124,15 @@ def is_loopback(host: str) -> bool:
     return ip_address(host).is_loopback
 
 
-def require_loopback(listen: WebSocketListen) -> None:
-    """Refuse an address that others can reach: there is nothing yet by which to tell who they are.
+def require_auth(listen: WebSocketListen, *, has_auth: bool) -> None:
+    """Refuse an address that others can reach, unless there is something by which to tell who they are.
 
     Raises:
-        ConfigError: The address is not a loopback address.
+        ConfigError: The address is not a loopback address, and no credential is asked for.
 
     """
-    if not is_loopback(listen.host):
+    if not has_auth and not is_loopback(listen.host):
         raise ConfigError(
             f"refusing to start non-loopback websocket listener {listen.address} without auth; "
-            "use a loopback address such as `127.0.0.1` or `[::1]`"
+            "configure `--ws-auth capability-token` or `--ws-auth signed-bearer-token`"
         )

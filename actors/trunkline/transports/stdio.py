@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import Protocol, TypeAlias
 
+from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, Opened
 from trunkline.transports.framing import LINE_FRAMING, LineFraming
 from trunkline.transports.lines import LineSplitter
@@ -96,6 +97,11 @@ class StdioTransport:
     def name(self) -> str:
         """What a log calls it."""
         return "stdio"
+
+    @property
+    def access(self) -> Access:
+        """What the client may do: all, as it has started this process."""
+        return EVERYTHING
 
     @property
     def framing(self) -> LineFraming:

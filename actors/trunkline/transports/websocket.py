@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from trunkline.errors import StartError
 from trunkline.transports.accept import Acceptor
 from trunkline.transports.base import CloseCode, Opened
+from trunkline.transports.crowd import Crowd, Welcome
+from trunkline.transports.handshake import Site
 from trunkline.transports.listen import format_address
 from trunkline.transports.loop import IoLoop
+from trunkline.transports.tls import TlsLink
 from trunkline.transports.websocket_link import WebSocketLimits, WebSocketLink
 
 __all__ = ["WebSocketLimits", "WebSocketListener"]
@@ -31,8 +34,10 @@ class WebSocketListener:
         port: 0 takes a free one.
         opened: called for each client once its handshake is done, on the loop's thread.
         loop: a started loop; several listeners may share it.
-        ready: what `/readyz` reports. Called on the loop's thread; must not block.
+        site: what is offered to whom.
         limits: what one client may cost.
+        crowd: how many there may be; listeners may share one.
+        tls: from `make_tls_context`; None speaks in the clear.
 
     """
 
@@ -42,19 +47,23 @@ class WebSocketListener:
         port: int,
         opened: Opened,
         loop: IoLoop,
-        ready: Callable[[], bool] = lambda: True,
+        site: Site | None = None,
         limits: WebSocketLimits | None = None,
+        crowd: Crowd | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._opened = opened
         self._loop = loop
-        self._ready = ready
+        self._site = site or Site()
         self._limits = limits or WebSocketLimits()
+        self._crowd = crowd or Crowd()
+        self._tls = tls
         self._acceptor: Acceptor | None = None
         self._address: tuple[str, int] | None = None
-        # Every link whose socket is open. Touched on the loop's thread only.
-        self._links: set[WebSocketLink] = set()
+        # Every link whose socket is open, and the address it came from. Touched on the loop's thread only.
+        self._links: dict[WebSocketLink, str] = {}
         self._is_closing = False
         self._all_gone = threading.Event()
 
@@ -67,8 +76,12 @@ class WebSocketListener:
 
     @property
     def url(self) -> str:
-        """Such as `ws://127.0.0.1:4500` or `ws://[::1]:4500`. Known once started."""
-        return f"ws://{format_address(*self.address)}"
+        """Such as `ws://127.0.0.1:4500` or `wss://[::1]:4500`. Known once started."""
+        return f"{self._scheme}://{format_address(*self.address)}"
+
+    @property
+    def _scheme(self) -> str:
+        return "ws" if self._tls is None else "wss"
 
     def start(self) -> None:
         """Bind, listen, and begin to accept. Call it once.
@@ -77,15 +90,7 @@ class WebSocketListener:
             StartError: The address cannot be listened on.
 
         """
-        try:
-            self._acceptor = Acceptor(self._host, self._port, self._accepted)
-        except OSError as error:
-            where = format_address(self._host, self._port)
-            raise StartError(
-                f"cannot listen on ws://{where}: {error.strerror} (os error {error.errno})"
-            ) from error
-        host, port = self._acceptor.server_address[:2]
-        self._address = (host, port)
+        self._acceptor = self._bind()
         self._acceptor.start()
 
     def stop_accepting(self) -> None:
@@ -122,28 +127,50 @@ class WebSocketListener:
         self._all_gone.wait(1.0)
         return False
 
+    def _bind(self) -> Acceptor:
+        try:
+            acceptor = Acceptor(self._host, self._port, self._accepted)
+        except OSError as error:
+            where = format_address(self._host, self._port)
+            raise StartError(
+                f"cannot listen on {self._scheme}://{where}: {error.strerror} (os error {error.errno})"
+            ) from error
+        host, port = acceptor.server_address[:2]
+        self._address = (host, port)
+        return acceptor
+
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         # On the accepting thread; the rest is on the loop's.
-        self._loop.call_soon(self._add, sock, f"ws {format_address(address[0], address[1])}")
+        name = f"{self._scheme} {format_address(address[0], address[1])}"
+        self._loop.call_soon(self._add, sock, name, address[0])
 
-    def _add(self, sock: socket.socket, name: str) -> None:
-        if self._is_closing:
+    def _add(self, sock: socket.socket, name: str, address: str) -> None:
+        welcome = Welcome.CLOSED if self._is_closing else self._crowd.enter(address)
+        if welcome is Welcome.CLOSED:
             sock.close()
             return
-        link = WebSocketLink(
-            sock,
-            name,
-            self._loop,
-            limits=self._limits,
-            is_ready=self._ready,
-            opened=self._opened,
-            gone=self._remove,
-        )
-        self._links.add(link)
+        if welcome is Welcome.TURNED_AWAY:
+            logger.warning("- %s: too many connections; it is turned away", name)
+        link = self._make_link(sock, name, is_full=welcome is Welcome.TURNED_AWAY)
+        self._links[link] = address
         link.start()
 
+    def _make_link(self, sock: socket.socket, name: str, *, is_full: bool) -> WebSocketLink:
+        settings: Any = {
+            "limits": self._limits,
+            "site": self._site,
+            "is_full": is_full,
+            "opened": self._opened,
+            "gone": self._remove,
+        }
+        if self._tls is None:
+            return WebSocketLink(sock, name, self._loop, **settings)
+        return TlsLink(sock, self._tls, name, self._loop, **settings)
+
     def _remove(self, link: WebSocketLink) -> None:
-        self._links.discard(link)
+        address = self._links.pop(link, None)
+        if address is not None:
+            self._crowd.leave(address)
         if self._is_closing and not self._links:
             self._all_gone.set()
 

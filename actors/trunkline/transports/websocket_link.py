@@ -21,9 +21,10 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State as ProtocolState
 from websockets.server import ServerProtocol
 
+from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, LinkEvents, Opened
 from trunkline.transports.framing import TEXT_FRAMING, TextFraming
-from trunkline.transports.handshake import Handshake
+from trunkline.transports.handshake import Handshake, Site
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
 from trunkline.transports.texts import TextCollector
@@ -93,7 +94,8 @@ class WebSocketLink:
         name: what a log calls it.
         loop: whose thread reads.
         limits: what the client may cost.
-        is_ready: what `/readyz` reports.
+        site: what is offered to whom.
+        is_full: whether there are too many connections for this one.
         opened: called after the handshake, on the loop's thread.
         gone: called once when the socket has been closed, on the loop's thread.
 
@@ -118,6 +120,7 @@ class WebSocketLink:
         "_timer",
         "_wants_write",
         "_window",
+        "access",
         "is_open",
         "name",
     )
@@ -129,12 +132,14 @@ class WebSocketLink:
         loop: IoLoop,
         *,
         limits: WebSocketLimits,
-        is_ready: Callable[[], bool],
+        site: Site,
+        is_full: bool,
         opened: Opened,
         gone: Callable[[WebSocketLink], None],
     ) -> None:
         self.name = name
         self.is_open = False
+        self.access: Access = EVERYTHING
         self._sock = sock
         self._loop = loop
         self._limits = limits
@@ -143,7 +148,7 @@ class WebSocketLink:
         self._events: LinkEvents | None = None
         self._state = State.HANDSHAKE
         self._protocol = _make_protocol(limits, ProtocolState.CONNECTING)
-        self._handshake: Handshake | None = Handshake(self._protocol, is_ready)
+        self._handshake: Handshake | None = Handshake(self._protocol, site, is_full=is_full)
         self._outbox = Outbox(
             sock, on_blocked=self._on_blocked, on_drained=self._on_drained, on_broken=self._on_broken
         )
@@ -278,6 +283,7 @@ class WebSocketLink:
         self._stop_timer()
         self._move(State.OPEN)
         self.is_open = True
+        self.access = handshake.access
         self._events = self._opened(self)
         if rest:
             self._receive(rest)

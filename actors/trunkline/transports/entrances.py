@@ -1,0 +1,130 @@
+"""The entrances of a server: every listener that its settings ask for, and what holds for all of them.
+
+What can be refused before anything is opened is refused when this is made.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trunkline.errors import ConfigError
+from trunkline.transports.auth import AuthOptions, make_authenticator
+from trunkline.transports.base import CloseCode, Opened
+from trunkline.transports.crowd import Crowd
+from trunkline.transports.door import Door, parse_origin
+from trunkline.transports.handshake import Site
+from trunkline.transports.listen import ListenUrl, UnixListen, WebSocketListen, is_loopback, require_auth
+from trunkline.transports.loop import IoLoop
+from trunkline.transports.tls import make_tls_context
+from trunkline.transports.unix import UnixListener
+from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
+
+__all__ = ["EntranceOptions", "Entrances"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntranceOptions:
+    """Who may come in over a socket, and how."""
+
+    auth: AuthOptions = field(default_factory=AuthOptions)
+    """By which credentials."""
+    allow_origins: tuple[str, ...] = ()
+    """Web origins whose pages may connect, such as `https://example.com`. Others are refused with 403."""
+    tls_cert: Path | None = None
+    """The certificate (chain) of `wss://` listeners, PEM."""
+    tls_key: Path | None = None
+    """Its private key, PEM."""
+
+
+class Entrances:
+    """The listeners of one server.
+
+    Args:
+        listens: where; what is no socket is left to others.
+        options: who may come in.
+        limits: what one client may cost.
+        crowd: how many there may be.
+
+    Raises:
+        ConfigError: the options do not fit together, or a file of theirs cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        listens: Sequence[ListenUrl],
+        options: EntranceOptions,
+        limits: WebSocketLimits,
+        crowd: Crowd,
+    ) -> None:
+        self._sockets = [listen for listen in listens if isinstance(listen, (WebSocketListen, UnixListen))]
+        self._limits = limits
+        self._crowd = crowd
+        self._authenticator = make_authenticator(options.auth)
+        self._origins = frozenset(parse_origin(origin) for origin in options.allow_origins)
+        self._tls = self._make_tls(options)
+        for listen in self._sockets:
+            if isinstance(listen, WebSocketListen):
+                require_auth(listen, has_auth=self._authenticator is not None)
+        self.listeners: list[WebSocketListener] = []
+        """Those that are open, in the order given; a `UnixListener` is one too."""
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether there is anything to open."""
+        return bool(self._sockets)
+
+    def open(self, opened: Opened, loop: IoLoop, is_ready: Callable[[], bool]) -> None:
+        """Begin to listen. See `WebSocketListener` for the arguments.
+
+        Raises:
+            StartError: an address or a path cannot be listened on. Those that are open stay open.
+
+        """
+        for listen in self._sockets:
+            listener = self._make(listen, opened, loop, is_ready)
+            listener.start()
+            self.listeners.append(listener)
+
+    def stop_accepting(self) -> None:
+        """Take no more connections."""
+        for listener in self.listeners:
+            listener.stop_accepting()
+
+    def close(self, timeout_s: float) -> None:
+        """Close what is open, within about this time for each."""
+        for listener in self.listeners:
+            listener.close(CloseCode.GOING_AWAY, timeout_s=timeout_s)
+
+    def _make(
+        self, listen: ListenUrl, opened: Opened, loop: IoLoop, is_ready: Callable[[], bool]
+    ) -> WebSocketListener:
+        if isinstance(listen, UnixListen):
+            # Only this user reaches it. An Origin is refused all the same: no browser comes this way.
+            site = Site(is_ready=is_ready)
+            return UnixListener(listen.path, opened, loop, site, self._limits, self._crowd)
+        assert isinstance(listen, WebSocketListen)
+        door = Door(
+            authenticator=self._authenticator,
+            origins=self._origins,
+            needs_loopback_host=is_loopback(listen.host),
+        )
+        site = Site(is_ready=is_ready, door=door)
+        tls = self._tls if listen.is_secure else None
+        return WebSocketListener(listen.host, listen.port, opened, loop, site, self._limits, self._crowd, tls)
+
+    def _make_tls(self, options: EntranceOptions) -> ssl.SSLContext | None:
+        is_wanted = any(isinstance(each, WebSocketListen) and each.is_secure for each in self._sockets)
+        given = (options.tls_cert, options.tls_key)
+        if given == (None, None):
+            if is_wanted:
+                raise ConfigError("`--tls-cert` and `--tls-key` are required for a `wss://` listener")
+            return None
+        if options.tls_cert is None or options.tls_key is None:
+            raise ConfigError("`--tls-cert` and `--tls-key` are given together or not at all")
+        if not is_wanted:
+            raise ConfigError("`--tls-cert` and `--tls-key` are for a `wss://` listener, and there is none")
+        return make_tls_context(options.tls_cert, options.tls_key)
