@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import signal
@@ -24,10 +25,12 @@ from click.core import ParameterSource
 from trunkline.config import Config
 from trunkline.server import AppServer
 from trunkline_cli import logs
-from trunkline_cli.client import Incoming
+from trunkline_cli.client import Client, Incoming
 from trunkline_cli.console import Console, Interrupt, Leave, PlainConsole, UserInput
 from trunkline_cli.options import check_agent, check_server_url, setting
-from trunkline_cli.session import Options, Outcome, Session
+from trunkline_cli.outcome import Options, Outcome
+from trunkline_cli.reconnect import Reconnector, Reopening
+from trunkline_cli.session import Session
 from trunkline_cli.text import Palette, wants_colour
 from trunkline_cli.wire import open_client
 
@@ -41,13 +44,25 @@ is behind waits at the server, in the log that all of the thread's clients share
 # and a signal everywhere else.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_Message: TypeAlias = Incoming | UserInput
+_Message: TypeAlias = Incoming | UserInput | Reopening
+
+PIPE_PATIENCE_S = 60.0
+"""How long a pipe tries to get a lost connection back. A user sees that there is none, and leaves; a script
+would wait for ever for a server that is gone for good."""
 
 
 @click.command(short_help="Talk to a thread, from a terminal or a pipe.")
 @click.argument("url", required=False, callback=check_server_url)
 @click.option("--thread", "thread_id", metavar="ID", help="Resume this thread instead of starting one.")
 @click.option("--yes", "allow_all", is_flag=True, help="Allow whatever needs approval, without asking.")
+@setting(
+    "--reconnect-for",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=None,
+    show_default=f"for ever at a terminal, {PIPE_PATIENCE_S:g} from a pipe",
+    help="For how long to try to get a lost connection back; 0 does not try.",
+)
 @setting(
     "--agent",
     metavar="NAME",
@@ -57,13 +72,21 @@ _Message: TypeAlias = Incoming | UserInput
 )
 @click.pass_context
 def attach(
-    ctx: click.Context, url: str | None, thread_id: str | None, agent: str, *, allow_all: bool
+    ctx: click.Context,
+    url: str | None,
+    thread_id: str | None,
+    reconnect_for: float | None,
+    agent: str,
+    *,
+    allow_all: bool,
 ) -> None:
     """Attach to a thread of the server at URL; without URL, of a server in this process.
 
     Starts a thread, or resumes the one named, and shows what happens on it, whoever makes it happen. A
     line that you enter is a turn, or goes to the turn that is running. Ctrl-C interrupts the turn, or leaves
     if there is none; Ctrl-D leaves.
+
+    A connection that is lost is got back, and the thread goes on where it was.
 
     From a pipe each line is a turn, one after the other: echo ls | trunkline attach --yes
     """
@@ -74,12 +97,17 @@ def attach(
     palette = Palette(is_on=wants_colour(sys.stdout if _has_editor() else sys.stderr))
     console = _console(palette)
     logs.configure("error", handler=_ConsoleHandler(console))
+    if reconnect_for is None:
+        reconnect_for = math.inf if console.interactive else PIPE_PATIENCE_S
     if url is not None:
-        outcome = _attach(Options(url=url, thread_id=thread_id, allow_all=allow_all), console, palette)
+        options = Options(url=url, thread_id=thread_id, allow_all=allow_all, patience_s=reconnect_for)
+        outcome = _attach(options, console, palette)
     else:
         with _own_server(agent) as own_url:
             # Its threads work where we are; a server elsewhere has directories of its own.
-            options = Options(url=own_url, allow_all=allow_all, cwd=_current_directory())
+            options = Options(
+                url=own_url, allow_all=allow_all, cwd=_current_directory(), patience_s=reconnect_for
+            )
             outcome = _attach(options, console, palette)
     if outcome.error is not None:
         raise outcome.error
@@ -109,8 +137,11 @@ class _Inbox:
         self._room = threading.Semaphore(MAX_INBOX)
         self._is_closed = False
 
-    def put(self, message: UserInput) -> None:
-        """Put what the user did. Never blocks; a signal handler may call it."""
+    def put(self, message: UserInput | Reopening) -> None:
+        """Put what the user did, or what became of a lost connection.
+
+        Never blocks; a signal handler may call it.
+        """
         self._messages.put((message, False))
 
     def put_incoming(self, message: Incoming) -> None:
@@ -137,12 +168,17 @@ class _Inbox:
 def _attach(options: Options, console: Console, palette: Palette) -> Outcome:
     """Run a session to its end."""
     inbox = _Inbox()
+
+    def connect() -> Client:
+        return open_client(options.url, inbox.put_incoming)
+
     with (
-        open_client(options.url, inbox.put_incoming, opt_out=("thread/started",)) as client,
+        contextlib.closing(Reconnector(connect, inbox.put, options.patience_s)) as reconnector,
         contextlib.closing(inbox),  # before the client, whose thread may be waiting for room
         _signals(inbox.put),
     ):
-        return _run(Session(client, console, palette, options), inbox, console)
+        session = Session(reconnector.client, reconnector.reopen, console, palette, options)
+        return _run(session, inbox, console)
 
 
 def _run(session: Session, inbox: _Inbox, console: Console) -> Outcome:

@@ -25,6 +25,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ConnectFailed",
+    "Connection",
     "Disconnected",
     "Incoming",
     "NoAnswer",
@@ -96,9 +97,13 @@ class Refused(ClientError):
 class ServerGone(ClientError):
     """The connection has ended, and not by us."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, is_final: bool = False, was_too_big: bool = False) -> None:
         super().__init__(why)
         self.why = why
+        self.is_final = is_final
+        """Whether another connection would end the same way."""
+        self.was_too_big = was_too_big
+        """Whether it ended over the size of a message of ours."""
 
     def __str__(self) -> str:
         return f"the connection to the server is lost: {self.why}"
@@ -187,6 +192,27 @@ class Wire(Protocol):
         ...
 
 
+class Connection(Protocol):
+    """What a session needs of a `Client`."""
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether the server numbers the events of threads, and sends those that were missed."""
+        ...
+
+    def send(self, method: str, params: JsonObject | None = None) -> RequestId:
+        """Send a request, whose answer comes as a message."""
+        ...
+
+    def respond(self, request_id: RequestId, result: JsonObject) -> None:
+        """Answer a `ServerRequest`."""
+        ...
+
+    def refuse(self, request_id: RequestId, code: int, message: str) -> None:
+        """Answer a `ServerRequest` with an error."""
+        ...
+
+
 class Client:
     """One connection to an app-server. Every method may be called from any thread, but not from the callback.
 
@@ -207,6 +233,9 @@ class Client:
         # Why the connection ended; None while it lives. Set before the waiting requests are woken.
         self._gone: ServerGone | None = None
         self._closing = False
+        self.counts_events = False
+        """Whether the server numbers the events of threads, and sends those that were missed; known once
+        `initialize` has returned."""
         self._reader = threading.Thread(target=self._read, name="trunkline-client", daemon=True)
         self._reader.start()
 
@@ -227,6 +256,7 @@ class Client:
             "capabilities": {"experimentalApi": False, "optOutNotificationMethods": list(opt_out)},
         }
         result = self.request("initialize", params, timeout_s=HANDSHAKE_TIMEOUT_S)
+        self.counts_events = result.get("threadSequence") is True
         self._send({"method": "initialized"})
         return result
 

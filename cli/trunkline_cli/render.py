@@ -52,6 +52,8 @@ class Renderer:
         self._shown: dict[str, int] = {}
         # Items that have been announced. Those that never complete go with their turn.
         self._known: set[str] = set()
+        # Those of them that have completed.
+        self._completed: set[str] = set()
         # The item whose text was written last: another one begins a line.
         self._writing = ""
 
@@ -78,6 +80,9 @@ class Renderer:
     def completed(self, item: JsonObject) -> None:
         """Show what is left of an item, and how it ended."""
         item_id = str(item.get("id"))
+        if item_id in self._completed:
+            return
+        self._completed.add(item_id)
         self.started({**item, "text": "", "aggregatedOutput": ""})
         kind = str(item.get("type"))
         member = _STREAMED.get(kind)
@@ -90,12 +95,23 @@ class Renderer:
         if (ending := self._ending(item)) is not None:
             self._console.note(ending)
 
+    def caught_up(self, item: JsonObject) -> None:
+        """Show what has not been seen yet of an item of a snapshot."""
+        if item.get("status") != "inProgress" and item.get("completedAtMs", 0) is not None:
+            self.completed(item)
+            return
+        self.started({**item, "text": "", "aggregatedOutput": ""})
+        if (member := _STREAMED.get(str(item.get("type")))) is not None:
+            item_id = str(item.get("id"))
+            self._stream(item_id, (item.get(member) or "")[self._shown.get(item_id, 0) :])
+
     def turn_ended(self) -> None:
         """Forget the items of a turn: none of them goes on."""
         if self._shown:
             self._console.break_line()
         self._shown.clear()
         self._known.clear()
+        self._completed.clear()
         self._writing = ""
 
     def history(self, turns: Sequence[JsonObject]) -> None:

@@ -1,23 +1,29 @@
 """An attached session: one thread of one server, seen and steered by one user.
 
-Owns what the client knows of its thread: the running turn, the open prompts, which turns are ours. It waits
-for nothing and draws nothing: messages from the server and from the user go into `handle`, one at a time, on
-one thread; requests go to the connection, whose answers come back as messages, and text to the console.
+Owns what the client knows of its thread: the running turn, which turns are ours, and how far in the thread's
+events we are. It waits for nothing and draws nothing: messages from the server and from the user go into
+`handle`, one at a time, on one thread; requests go to the connection, whose answers come back as messages,
+and text to the console.
 
-Accepts  Incoming (client.py), UserInput (console.py)
+A connection that is lost is got back by a `Reconnector`. Until the thread is resumed, and the events that
+were missed have come, the session takes what the user types and sends nothing.
+
+Accepts  Incoming (client.py), UserInput (console.py), Reopening (reconnect.py)
 Sends    requests and answers, to the connection; text and questions, to the console
 """
 
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from enum import Enum
+from typing import Any, TypeAlias
 
+from trunkline.protocol.errors import ErrorCode
+from trunkline_cli.asking import Asking
 from trunkline_cli.client import (
     ClientError,
+    Connection,
     Disconnected,
     Incoming,
     Notification,
@@ -29,109 +35,92 @@ from trunkline_cli.client import (
 )
 from trunkline_cli.console import Console, InputEnded, Interrupt, Leave, Line, UserInput
 from trunkline_cli.exits import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
-from trunkline_cli.prompts import Approval, NotUnderstood, Prompt, Questions, read_prompt
+from trunkline_cli.outbox import Outbox, Typed
+from trunkline_cli.outcome import NotOpened, NotResumed, Options, Outcome, Place, ThreadGone
+from trunkline_cli.reconnect import GaveUp, Reopened, Reopening, TryFailed
 from trunkline_cli.render import Renderer
-from trunkline_cli.text import Palette, visible
+from trunkline_cli.text import Palette, shorten, visible
 
-__all__ = ["NotOpened", "Options", "Outcome", "Place", "Session", "ThreadGone"]
+__all__ = ["Session"]
 
 JsonObject: TypeAlias = dict[str, Any]
 
-METHOD_NOT_FOUND = -32601
+SUBJECT_CHARS = 60
+"""What is told of a line that can be seen in full elsewhere."""
+
+_SAID_FOR_A_WHILE = ("is closing; retry", "already has an active writer")
+"""Parts of errors of `thread/resume` that pass: the thread is being unloaded, or the server before the one
+that answers has it still."""
 
 
-class Connection(Protocol):
-    """What the session needs of a `Client`."""
+class _State(Enum):
+    """Where the session stands to its thread."""
 
-    def send(self, method: str, params: JsonObject | None = None) -> RequestId: ...
-    def respond(self, request_id: RequestId, result: JsonObject) -> None: ...
-    def refuse(self, request_id: RequestId, code: int, message: str) -> None: ...
-
-
-class NotOpened(ClientError):
-    """The server does not give us the thread."""
-
-    def __init__(self, verb: str, failure: RpcFailure) -> None:
-        super().__init__(verb, failure)
-        self.verb = verb
-        """What was tried: `start` or `resume`."""
-        self.failure = failure
-
-    def __str__(self) -> str:
-        return f"cannot {self.verb} the thread: {self.failure}"
-
-
-class ThreadGone(ClientError):
-    """The thread is not there any more."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
-        """`closed`, `archived` or `deleted`."""
-
-    def __str__(self) -> str:
-        return f"the thread was {self.how} by the server or another client"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line says about a session."""
-
-    url: str
-    """Where the server is, for others to attach."""
-    thread_id: str | None = None
-    """The thread to resume; None starts one."""
-    allow_all: bool = False
-    """Whether every approval is given without asking."""
-    cwd: str | None = None
-    """The working directory of a new thread; None leaves it to the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a session ended."""
-
-    exit_code: int
-    error: ClientError | None = None
-    """What to say about it."""
-
-
-@dataclass(slots=True)
-class Place:
-    """How far we are in a thread's events: what a server needs to be told to send the ones after."""
-
-    thread_id: str
-    epoch: str | int | None = None
-    seq: int | None = None
+    OPENING = 1
+    """The server has not answered the request that starts or resumes it."""
+    LIVE = 2
+    """Its events come as they happen."""
+    AWAY = 3
+    """The connection is lost, or there is a new one on which the thread is not resumed."""
+    CATCHING_UP = 4
+    """It is resumed, and events come that were missed."""
 
 
 class Session:
-    """The state of an attached session. Call `begin`, then `handle` until there is an `outcome`."""
+    """The state of an attached session. Call `begin`, then `handle` until there is an `outcome`.
 
-    def __init__(self, connection: Connection, console: Console, palette: Palette, options: Options) -> None:
+    Args:
+        connection: to the server, with the handshake done.
+        reopen: has a lost connection replaced, and says later, by a message, what came of that. It is told
+            whether the thread was open on the lost one.
+        console: the user's side.
+        palette: with what colours.
+        options: what the command line says.
+
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        reopen: Callable[[bool], None],
+        console: Console,
+        palette: Palette,
+        options: Options,
+    ) -> None:
         self._connection = connection
+        self._reopen = reopen
         self._console = console
         self._palette = palette
         self._options = options
         self.outcome: Outcome | None = None
-        # None until the server has answered the request that starts or resumes the thread.
+        self._state = _State.OPENING
+        # None while it has never been open.
         self._place: Place | None = None
+        # The last event that was missed: with it we have caught up.
+        self._caught_up_at = 0
+        # What the server asked in the events that were missed, and nobody has answered in them.
+        self._missed: dict[RequestId, ServerRequest] = {}
         # What to do with the answers that are still to come.
         self._on_reply: dict[RequestId, Callable[[Reply], None]] = {}
-        # Client ids of our own messages, which the user has seen when typing them.
-        self._own_messages: set[str] = set()
-        self._renderer = Renderer(console, palette, self._own_messages)
-        # The running turn, ours or another client's. `_starting` counts our requests for one that
-        # have not been answered.
+        self._outbox = Outbox()
+        self._renderer = Renderer(console, palette, self._outbox.own_ids)
+        # The running turn, ours or another client's, and the one that ended last.
         self._turn: str | None = None
-        self._starting = 0
+        self._last_ended = ""
         self._own_turns: set[str] = set()
         self._interrupting = False
         # The turn whose error has been shown; it comes twice, alone and with the end of the turn.
         self._told_error_of = ""
-        # Prompts that nobody has answered, oldest first, and the one that the user is being asked.
-        self._open: dict[RequestId, Prompt] = {}
-        self._asking: Prompt | None = None
+        self._asking = Asking(
+            console,
+            palette,
+            self._send_answer,
+            is_shown=self._renderer.knows,
+            is_ours=self._own_turns.__contains__,
+            allow_all=options.allow_all,
+        )
+        # Why there is no connection.
+        self._why_away = ""
         # For a pipe: whether a line has been asked for, whether there are no more, whether all went well.
         self._reading = False
         self._input_ended = False
@@ -150,22 +139,26 @@ class Session:
         else:
             self._send("thread/resume", {"threadId": self._options.thread_id}, self._on_opened)
 
-    def handle(self, message: Incoming | UserInput) -> None:
+    def handle(self, message: Incoming | UserInput | Reopening) -> None:
         """Take one message."""
         # Noticed by writing; the reason comes with the `Disconnected` that is on its way.
         with contextlib.suppress(ServerGone):
             self._dispatch(message)
 
-    def _dispatch(self, message: Incoming | UserInput) -> None:
+    def _dispatch(self, message: Incoming | UserInput | Reopening) -> None:
         match message:
-            case Notification():
-                self._on_notification(message)
-            case ServerRequest():
-                self._on_server_request(message)
+            case Notification() | ServerRequest():
+                self._on_event(message)
             case Reply():
                 if (on_reply := self._on_reply.pop(message.id, None)) is not None:
                     on_reply(message)
             case Disconnected():
+                self._on_lost(message.error)
+            case Reopened():
+                self._on_reopened(message.connection)
+            case TryFailed():
+                self._why_away = str(getattr(message.error, "why", message.error))
+            case GaveUp():
                 self._finish(EXIT_FAILURE, message.error)
             case Line():
                 self._on_line(message)
@@ -184,8 +177,11 @@ class Session:
         self._on_reply[self._connection.send(method, params)] = on_reply
 
     def _finish(self, exit_code: int, error: ClientError | None = None) -> None:
-        if self.outcome is None:
-            self.outcome = Outcome(exit_code, error)
+        if self.outcome is not None:
+            return
+        if self._state is _State.AWAY:
+            self._tell_not_sent(list(self._outbox))
+        self.outcome = Outcome(exit_code, error)
 
     # The thread
 
@@ -194,12 +190,17 @@ class Session:
             verb = "start" if self._options.thread_id is None else "resume"
             self._finish(EXIT_FAILURE, NotOpened(verb, reply.failure))
             return
-        result = reply.result
-        thread: JsonObject = result.get("thread") or {}
-        self._place = Place(str(thread.get("id")), result.get("epoch"), result.get("seq"))
+        self._state = _State.LIVE
+        thread = self._take_place(reply.result)
         self._introduce(thread)
         self._show_turns(thread.get("turns") or [])
         self._go_on()
+
+    def _take_place(self, result: JsonObject) -> JsonObject:
+        """Take our place in the thread's events from an answer with a snapshot. Returns the thread."""
+        thread: JsonObject = result.get("thread") or {}
+        self._place = Place(str(thread.get("id")), result.get("epoch"), result.get("seq"))
+        return thread
 
     def _introduce(self, thread: JsonObject) -> None:
         thread_id = visible(str(thread.get("id")))
@@ -211,24 +212,45 @@ class Session:
             self._note_dim("Ctrl-C interrupts a turn, or leaves; Ctrl-D leaves")
 
     def _show_turns(self, turns: list[JsonObject]) -> None:
+        """Show the turns of the first snapshot: those that are over in brief, the running one in full."""
         running = [turn for turn in turns if turn.get("status") == "inProgress"]
+        over = [turn for turn in turns if turn not in running]
+        if over:
+            self._last_ended = str(over[-1].get("id"))
         if self._console.interactive:
-            self._renderer.history([turn for turn in turns if turn not in running])
+            self._renderer.history(over)
         for turn in running:
-            self._turn = str(turn.get("id"))
-            for item in turn.get("items") or ():
-                is_open = item.get("status") == "inProgress" or item.get("completedAtMs", 0) is None
-                self._renderer.started(item) if is_open else self._renderer.completed(item)
+            self._show_running(turn)
+
+    def _show_running(self, turn: JsonObject) -> None:
+        self._turn = str(turn.get("id"))
+        for item in turn.get("items") or ():
+            self._renderer.caught_up(item)
+
+    def _on_event(self, message: Notification | ServerRequest) -> None:
+        """Take an event of the thread. Until it is open, events are in the answer that opens it."""
+        params = message.params
+        thread_id = params.get("threadId") or (params.get("thread") or {}).get("id")
+        place = self._place
+        if place is None or thread_id != place.thread_id or self._state is _State.AWAY:
+            return
+        if message.seq is not None:
+            # A prompt that is sent again has its old number.
+            place.seq = message.seq if place.seq is None else max(place.seq, message.seq)
+        if isinstance(message, Notification):
+            self._on_notification(message)
+        elif self._state is _State.LIVE:
+            self._asking.take_request(message)
+        else:
+            self._missed[message.id] = message
+        if self._state is _State.CATCHING_UP and (place.seq or 0) >= self._caught_up_at:
+            self._on_caught_up()
 
     def _on_notification(self, message: Notification) -> None:
         params = message.params
-        thread_id = params.get("threadId") or (params.get("thread") or {}).get("id")
-        if self._place is None or thread_id != self._place.thread_id:
-            return
-        if message.seq is not None:
-            self._place.seq = message.seq
         match message.method:
             case "item/started":
+                self._note_own(params.get("item") or {}, str(params.get("turnId")))
                 self._renderer.started(params.get("item") or {})
             case "item/completed":
                 self._renderer.completed(params.get("item") or {})
@@ -260,8 +282,8 @@ class Session:
             self._console.note(self._renderer.error(text))
 
     def _on_turn_completed(self, turn: JsonObject) -> None:
-        turn_id = str(turn.get("id"))
-        self._drop_prompts(turn_id)
+        turn_id = self._last_ended = str(turn.get("id"))
+        self._asking.drop(turn_id)
         self._renderer.turn_ended()
         if turn.get("status") != "completed":
             self._has_failed = self._has_failed or turn_id in self._own_turns
@@ -279,70 +301,89 @@ class Session:
     def _on_line(self, line: Line) -> None:
         self._reading = False
         if line.answers is not None:
-            self._on_answer(line)
+            self._asking.take_line(line)
         elif line.text.strip():
             self._say(line.text)
         else:
             self._go_on()
 
     def _say(self, text: str) -> None:
-        """Send what was typed: to the running turn, or as a new one."""
+        """Send what was typed, or keep it until that can be done."""
         if self._place is None:
             self._note_dim("not yet: the thread is not open")
             return
-        message_id = str(uuid.uuid4())
-        self._own_messages.add(message_id)
+        message = self._outbox.add(text)
+        if self._state is _State.LIVE:
+            self._transmit(message)
+        elif self._state is _State.AWAY:
+            self._note_dim("kept until the connection is back")
+
+    def _transmit(self, message: Typed) -> None:
+        """Send a message: to the running turn, or as a new one."""
+        assert self._place is not None
+        message.was_sent = True
         params = {
             "threadId": self._place.thread_id,
-            "input": [{"type": "text", "text": text, "text_elements": []}],
-            "clientUserMessageId": message_id,
+            "input": [{"type": "text", "text": message.text, "text_elements": []}],
+            "clientUserMessageId": message.id,
         }
-        if self._turn is None:
-            self._start_turn(params)
+        if (turn_id := self._turn) is None:
+            self._send("turn/start", params, lambda reply: self._on_turn_accepted(message, reply))
             return
 
         def on_steered(reply: Reply) -> None:
             if reply.failure is None:
+                self._outbox.arrived(message.id)
                 self._own_turns.add(str(reply.result.get("turnId")))
-            elif self._turn != params["expectedTurnId"]:
+            elif self._turn != turn_id:
                 # The turn ended while the steer was on its way: what was said begins the next one.
-                self._start_turn({name: params[name] for name in params if name != "expectedTurnId"})
+                self._transmit(message)
             else:
-                self._on_refused(reply.failure)
+                self._on_refused(message, reply.failure)
 
-        params["expectedTurnId"] = self._turn
-        self._send("turn/steer", params, on_steered)
+        self._send("turn/steer", {**params, "expectedTurnId": turn_id}, on_steered)
 
-    def _start_turn(self, params: JsonObject) -> None:
-        self._starting += 1
-        self._send("turn/start", params, self._on_turn_accepted)
-
-    def _on_turn_accepted(self, reply: Reply) -> None:
-        self._starting -= 1
+    def _on_turn_accepted(self, message: Typed, reply: Reply) -> None:
         if reply.failure is not None:
-            self._on_refused(reply.failure)
+            self._on_refused(message, reply.failure)
             return
+        self._outbox.arrived(message.id)
         # The answer comes before the turn's events, so the turn cannot have ended already.
         self._turn = str((reply.result.get("turn") or {}).get("id"))
         self._own_turns.add(self._turn)
         if self._interrupting:
             self._send_interrupt()
 
-    def _on_refused(self, failure: RpcFailure) -> None:
+    def _on_refused(self, message: Typed, failure: RpcFailure) -> None:
+        self._outbox.arrived(message.id)
         self._has_failed = True
         self._interrupting = False
         self._console.note(self._palette.bad(visible(str(failure))))
         self._go_on()
 
+    def _note_own(self, item: JsonObject, turn_id: str) -> None:
+        """Note a message of ours that is on the thread, of which we may not have been told that it is."""
+        if item.get("type") == "userMessage" and self._outbox.arrived(item.get("clientId")):
+            self._own_turns.add(turn_id)
+
+    def _tell_not_sent(self, messages: list[Typed]) -> None:
+        for message in messages:
+            subject = visible(shorten(message.text, SUBJECT_CHARS))
+            self._console.note(self._palette.bad(f"not sent: {subject}"))
+
     def _on_interrupt(self) -> None:
-        is_busy = self._turn is not None or self._starting > 0
-        if not is_busy or self._interrupting:
+        if not self._is_busy or self._interrupting or self._state is _State.AWAY:
             self._finish(EXIT_INTERRUPTED)
             return
         self._interrupting = True
         self._note_dim("interrupting; Ctrl-C again leaves")
-        if self._turn is not None:
+        if self._turn is not None and self._state is _State.LIVE:
             self._send_interrupt()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a turn is running, or what was typed is about to begin one."""
+        return self._turn is not None or len(self._outbox) > 0
 
     def _send_interrupt(self) -> None:
         assert self._place is not None
@@ -361,107 +402,134 @@ class Session:
         if self._console.interactive:
             if self._input_ended:
                 self._finish(EXIT_OK)
-        elif self._place is not None and self._turn is None and self._starting == 0:
+        elif self._place is not None and not self._is_busy:
             if self._input_ended:
-                self._finish(EXIT_FAILURE if self._has_failed else EXIT_OK)
+                has_failed = self._has_failed or self._asking.has_failed
+                self._finish(EXIT_FAILURE if has_failed else EXIT_OK)
             elif not self._reading:
                 self._reading = True
                 self._console.want_line()
 
     # What the server asks
 
-    def _on_server_request(self, request: ServerRequest) -> None:
-        if self._place is None or request.params.get("threadId") != self._place.thread_id:
-            return
-        if request.seq is not None:
-            self._place.seq = request.seq
-        if request.id in self._open:
-            return  # sent again to those who resume
-        prompt = read_prompt(request, self._palette)
-        if isinstance(prompt, Approval) and self._options.allow_all:
-            self._connection.respond(request.id, {"decision": "accept"})
-            self._note_dim(f"allowed by --yes: {prompt.subject}")
-        elif prompt is None or (isinstance(prompt, Questions) and prompt.is_empty):
-            self._on_unanswerable(request)
-        elif self._console.interactive:
-            self._open[request.id] = prompt
-            self._ask_next()
-        else:
-            self._decline(prompt)
-
-    def _on_unanswerable(self, request: ServerRequest) -> None:
-        # The first answer settles a prompt for all, so a client that cannot answer leaves it to the others;
-        # but a pipe has nobody who could do something about a turn that waits for ever.
-        if not self._console.interactive and request.params.get("turnId") in self._own_turns:
-            self._connection.refuse(request.id, METHOD_NOT_FOUND, "this client cannot answer that")
-        else:
-            self._note_dim(f"left to other clients: {visible(request.method)}")
-
-    def _decline(self, prompt: Prompt) -> None:
-        """Answer for a pipe, where nobody can be asked."""
-        if prompt.turn_id not in self._own_turns:
-            self._note_dim("left to other clients: a prompt of a turn that is not ours")
-            return
-        self._has_failed = True
-        if isinstance(prompt, Approval):
-            self._connection.respond(prompt.id, {"decision": "decline"})
-            text = (
-                f"declined {prompt.subject}: nobody can be asked without a terminal; --yes allows everything"
-            )
-        else:
-            self._connection.respond(prompt.id, {"answers": {}})
-            text = "a question was left without an answer: nobody can be asked without a terminal"
-        self._console.note(self._palette.bad(text))
-
-    def _ask_next(self) -> None:
-        """Ask the user the oldest open prompt, unless one is being asked."""
-        if self._asking is None and self._open:
-            self._asking = next(iter(self._open.values()))
-            self._ask()
-
-    def _ask(self) -> None:
-        assert self._asking is not None
-        item_id = getattr(self._asking, "item_id", "")
-        details = self._asking.details(item_is_shown=self._renderer.knows(item_id))
-        if details:
-            self._console.note(details)
-        self._console.ask(self._asking.question(), self._asking.id, secret=self._asking.is_secret)
-
-    def _on_answer(self, line: Line) -> None:
-        prompt = self._asking
-        if prompt is None or line.answers != prompt.id:
-            self._note_dim("too late: that was settled")
-            return
-        try:
-            result = prompt.take(line.text)
-        except NotUnderstood as error:
-            self._note_dim(str(error))
-            self._console.ask(prompt.question(), prompt.id, secret=prompt.is_secret)
-            return
+    def _send_answer(self, prompt_id: RequestId, result: JsonObject | None) -> None:
+        """Answer a prompt; None refuses it."""
         if result is None:
-            self._ask()
-            return
-        self._connection.respond(prompt.id, result)
-        self._stop_asking(prompt)
+            self._connection.refuse(prompt_id, ErrorCode.METHOD_NOT_FOUND, "this client cannot answer that")
+        else:
+            self._connection.respond(prompt_id, result)
 
     def _on_resolved(self, request_id: RequestId | None) -> None:
-        prompt = None if request_id is None else self._open.get(request_id)
-        if prompt is None:
-            return  # our own answer, or a prompt that we were never sent
-        self._stop_asking(prompt)
-        if not self._interrupting:
+        if request_id is None:
+            return
+        self._missed.pop(request_id, None)
+        if self._asking.settled(request_id) and not self._interrupting:
             self._note_dim("settled by another client")
 
-    def _drop_prompts(self, turn_id: str) -> None:
-        for prompt in [prompt for prompt in self._open.values() if prompt.turn_id == turn_id]:
-            self._stop_asking(prompt)
+    # Coming back
 
-    def _stop_asking(self, prompt: Prompt) -> None:
-        del self._open[prompt.id]
-        if prompt is self._asking:
-            self._asking = None
-            self._console.stop_asking()
-            self._ask_next()
+    def _on_lost(self, error: ServerGone) -> None:
+        if self._place is None or error.is_final or self._options.patience_s <= 0:
+            self._finish(EXIT_FAILURE, error)
+            return
+        if self._state is not _State.AWAY:
+            why = visible(error.why)
+            self._note_dim(f"the connection to the server is lost ({why}); trying to get it back")
+        if error.was_too_big:
+            self._has_failed = True
+            self._tell_not_sent(self._outbox.drop_sent())
+        was_open, self._state = self._state is not _State.AWAY, _State.AWAY
+        self._why_away = error.why
+        self._on_reply.clear()
+        self._missed.clear()
+        self._asking.hold()
+        self._reopen(was_open)
+
+    def _on_reopened(self, connection: Connection) -> None:
+        assert self._place is not None
+        self._connection = connection
+        params: JsonObject = {"threadId": self._place.thread_id}
+        if connection.counts_events and self._place.seq is not None and self._place.epoch is not None:
+            params |= {"afterSeq": self._place.seq, "epoch": self._place.epoch}
+        self._send("thread/resume", params, self._on_resumed)
+
+    def _on_resumed(self, reply: Reply) -> None:
+        assert self._place is not None
+        if reply.failure is not None:
+            self._on_not_resumed(reply.failure)
+            return
+        if reply.result.get("delivery") == "events":
+            self._caught_up_at = int(reply.result.get("seq") or 0)
+            missed = self._caught_up_at - (self._place.seq or 0)
+            self._note_dim(f"connected again: {_missed_events(missed)}")
+        else:
+            missed = 0
+            self._note_dim("connected again: a snapshot, as the events since then are not kept")
+            self._asking.forget()
+            self._show_missed(self._take_place(reply.result).get("turns") or [])
+        self._state = _State.CATCHING_UP
+        if missed <= 0:
+            self._on_caught_up()
+
+    def _on_not_resumed(self, failure: RpcFailure) -> None:
+        assert self._place is not None
+        is_passing = failure.code == ErrorCode.OVERLOADED or any(
+            text in failure.message for text in _SAID_FOR_A_WHILE
+        )
+        reason = failure.data.get("reason") if isinstance(failure.data, dict) else None
+        if is_passing or reason == "serverShuttingDown":
+            self._why_away = failure.message
+            self._reopen(False)
+        else:
+            self._finish(EXIT_FAILURE, NotResumed(self._place.thread_id, failure))
+
+    def _show_missed(self, turns: list[JsonObject]) -> None:
+        """Show what a snapshot has that we have not seen, and take over what it says."""
+        ids = [str(turn.get("id")) for turn in turns]
+        new = turns[ids.index(self._last_ended) + 1 :] if self._last_ended in ids else turns
+        lost = self._turn if self._turn not in ids else None
+        if lost is not None:
+            self._on_turn_completed({"id": lost, "status": "interrupted"})
+        for turn in new:
+            for item in turn.get("items") or ():
+                self._note_own(item, str(turn.get("id")))
+        # At a terminal other clients' turns that are over in brief; else all that has not been written.
+        ours = {self._turn, *self._own_turns}
+        whole = [turn for turn in new if not self._console.interactive or turn.get("id") in ours]
+        brief = [turn for turn in new if turn not in whole and turn.get("status") != "inProgress"]
+        for turn in whole:
+            self._show_running(turn)
+            if turn.get("status") != "inProgress":
+                self._on_turn_completed(turn)
+        self._renderer.history(brief)
+        for turn in new:
+            if turn.get("status") == "inProgress" and turn not in whole:
+                self._show_running(turn)
+        if brief:
+            self._last_ended = str(brief[-1].get("id"))
+
+    def _on_caught_up(self) -> None:
+        """Go on live: send what could not be sent, and ask what could not be asked."""
+        self._state = _State.LIVE
+        if self._interrupting:
+            self._tell_not_sent(self._outbox.drop_sent())
+        missed, self._missed = self._missed, {}
+        self._asking.go_on()
+        for request in missed.values():
+            self._asking.take_request(request)
+        if self._interrupting:
+            self._interrupt_again()
+        for message in self._outbox:
+            self._transmit(message)
+        self._go_on()
+
+    def _interrupt_again(self) -> None:
+        if self._turn is not None:
+            self._send_interrupt()
+            return
+        self._interrupting = False
+        if not self._console.interactive:
+            self._finish(EXIT_INTERRUPTED)
 
     # What the user sees
 
@@ -471,6 +539,14 @@ class Session:
     def _show_prompt(self) -> None:
         if self._place is None:
             return
-        is_busy = self._turn is not None or self._starting > 0
-        hint = self._palette.dim("running, Ctrl-C interrupts ") if is_busy else ""
-        self._console.prompt(f"{hint}> ")
+        if self._state is _State.AWAY:
+            hint = f"not connected ({visible(self._why_away)}), Ctrl-C leaves "
+        else:
+            hint = "running, Ctrl-C interrupts " if self._is_busy else ""
+        self._console.prompt(f"{self._palette.dim(hint)}> ")
+
+
+def _missed_events(number: int) -> str:
+    if number <= 0:
+        return "no event was missed"
+    return f"{number} missed events" if number > 1 else "one missed event"

@@ -18,8 +18,10 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
+from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
+from trunkline.protocol.errors import ErrorCode
 from trunkline.version import VERSION
 from trunkline_cli.client import (
     Client,
@@ -41,6 +43,26 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 CLOSE_TIMEOUT_S = 2.0
 """How long a server may take to answer our close frame. A user who leaves does not want to wait for it."""
 
+_FINAL_CODES = frozenset(
+    {
+        CloseCode.PROTOCOL_ERROR,
+        CloseCode.UNSUPPORTED_DATA,
+        CloseCode.INVALID_DATA,
+        CloseCode.POLICY_VIOLATION,
+        CloseCode.MANDATORY_EXTENSION,
+    }
+)
+"""Close codes that say that one of the two is at fault, or not wanted: another connection would end alike."""
+
+_BUSY_STATUSES = frozenset(
+    {
+        http.HTTPStatus.TOO_MANY_REQUESTS,
+        http.HTTPStatus.BAD_GATEWAY,
+        http.HTTPStatus.SERVICE_UNAVAILABLE,
+        http.HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""What servers, and proxies before them, answer for a while."""
 
 # What goes wrong is raised, and said in one line; the library's own log would say it again, at length.
 _silent = logging.getLogger(f"{__name__}.websockets")
@@ -118,7 +140,9 @@ def open_client(url: str, on_message: Callable[[Incoming], None], *, opt_out: tu
 
 def _handshake_error(url: str, error: ClientError) -> ClientError:
     match error:
-        case NoAnswer() | RpcFailure():
+        case NoAnswer() | RpcFailure(code=ErrorCode.OVERLOADED):
+            return ConnectFailed(url, str(error))
+        case RpcFailure():
             return NotAServer(url, str(error))
         case ServerGone():
             return ConnectFailed(url, error.why)
@@ -130,7 +154,9 @@ def _connect_error(url: str, error: Exception) -> ClientError:
     match error:
         case InvalidStatus():
             return _status_error(url, error)
-        case InvalidMessage() | ConnectionClosed() | AssertionError():
+        case InvalidMessage(__cause__=EOFError()) | ConnectionClosed():
+            return ConnectFailed(url, "it hung up without a proper answer")
+        case InvalidMessage() | AssertionError():
             return NotAServer(url, "it does not speak HTTP")
         case WebSocketException():
             return NotAServer(url, _one_line(str(error)))
@@ -150,14 +176,22 @@ def _status_error(url: str, error: InvalidStatus) -> ClientError:
     if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
         body = _one_line((error.response.body or b"").decode(errors="replace"))
         return Refused(url, status, body or phrase)
-    return NotAServer(url, f"it answers with HTTP {status} ({phrase})")
+    why = f"it answers with HTTP {status} ({phrase})"
+    return ConnectFailed(url, why) if status in _BUSY_STATUSES else NotAServer(url, why)
 
 
 def _gone(error: ConnectionClosed) -> ServerGone:
-    if error.rcvd is None:
-        return ServerGone("it broke off without a word")
-    reason = _one_line(error.rcvd.reason)
-    return ServerGone(f"closed with {error.rcvd.code}" + (f", {reason}" if reason else ""))
+    if error.rcvd is not None:
+        reason = _one_line(error.rcvd.reason)
+        return ServerGone(
+            f"closed with {error.rcvd.code}" + (f", {reason}" if reason else ""),
+            is_final=error.rcvd.code in _FINAL_CODES,
+            was_too_big=error.rcvd.code == CloseCode.MESSAGE_TOO_BIG,
+        )
+    if error.sent is not None:  # by the library: no pong came, or something that we cannot take
+        is_final = error.sent.code in _FINAL_CODES or error.sent.code == CloseCode.MESSAGE_TOO_BIG
+        return ServerGone(_one_line(error.sent.reason) or f"closed with {error.sent.code}", is_final=is_final)
+    return ServerGone("it broke off without a word")
 
 
 def _one_line(text: str) -> str:

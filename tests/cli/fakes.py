@@ -23,7 +23,9 @@ from trunkline_cli.client import (
     ServerRequest,
 )
 from trunkline_cli.console import Line, UserInput
-from trunkline_cli.session import Options, Session
+from trunkline_cli.outcome import Options
+from trunkline_cli.reconnect import Reopening
+from trunkline_cli.session import Session
 from trunkline_cli.text import Palette
 
 __all__ = ["THREAD", "TURN", "FakeConnection", "FakeConsole", "Stage", "fake_server", "handshake"]
@@ -85,6 +87,7 @@ class FakeConnection:
         self.answers: list[tuple[RequestId, JsonObject]] = []
         self.refusals: list[tuple[RequestId, int]] = []
         self.is_gone = False
+        self.counts_events = True
 
     def send(self, method: str, params: JsonObject | None = None) -> RequestId:
         if self.is_gone:
@@ -105,8 +108,14 @@ class Stage:
     def __init__(self, *, interactive: bool = True, opened: bool = True, **options: Any) -> None:
         self.console = FakeConsole(interactive=interactive)
         self.connection = FakeConnection()
+        self.reopened: list[bool] = []
+        """One for each time that another connection was asked for: whether the thread was open."""
         self.session = Session(
-            self.connection, self.console, Palette(is_on=False), Options(url="ws://127.0.0.1:1", **options)
+            self.connection,
+            self.reopened.append,
+            self.console,
+            Palette(is_on=False),
+            Options(url="ws://127.0.0.1:1", **options),
         )
         self.session.begin()
         if opened:
@@ -116,7 +125,7 @@ class Stage:
         """Answer the request that starts or resumes the thread."""
         self.reply({"thread": {"id": THREAD, "cwd": "/srv", "turns": list(turns)}, **members})
 
-    def take(self, *messages: Incoming | UserInput) -> None:
+    def take(self, *messages: Incoming | UserInput | Reopening) -> None:
         for message in messages:
             self.session.handle(message)
 

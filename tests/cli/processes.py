@@ -50,10 +50,17 @@ def run(*args: str, stdin: str = "", cwd: Path | None = None) -> subprocess.Comp
 
 
 class Server:
-    """`trunkline serve` on a free port. The `with` block ends it, and sees that it ends well."""
+    """`trunkline serve`. The `with` block ends it, and sees that it ends well.
 
-    def __init__(self, *args: str) -> None:
+    Args:
+        args: of `trunkline serve`.
+        port: where it listens; a free one if it is 0.
+
+    """
+
+    def __init__(self, *args: str, port: int = 0) -> None:
         self._args = args
+        self._listen = f"ws://127.0.0.1:{port}"
         self._logs = "--log-level" in args
         self.log = ""
         """What was written to standard error after the announcement; known after the `with` block."""
@@ -62,7 +69,7 @@ class Server:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            command("serve", "--listen", "ws://127.0.0.1:0", "--log-level", "error", *self._args),
+            command("serve", "--listen", self._listen, "--log-level", "error", *self._args),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -72,6 +79,7 @@ class Server:
         assert self.process.stderr is not None
         self.announcement = [self.process.stderr.readline() for _ in range(3)]
         self.url = self.announcement[0].removeprefix("listening on: ").strip()
+        self.port = int(self.url.rpartition(":")[2])
         return self
 
     def __exit__(
@@ -83,6 +91,11 @@ class Server:
         if exc is None:
             assert self.process.returncode == self.expected
             assert self._logs or self.log == ""
+
+    def stop(self) -> None:
+        """End it in order, now."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """End it without a word."""

@@ -89,7 +89,10 @@ def test_a_refused_connection_is_one_line() -> None:
 
 
 def test_a_server_that_dies_is_one_line() -> None:
-    with Server("--agent", "script") as server, piped("attach", server.url) as process:
+    with (
+        Server("--agent", "script") as server,
+        piped("attach", server.url, "--reconnect-for", "0") as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write("text here\n")

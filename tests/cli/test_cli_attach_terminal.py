@@ -236,7 +236,10 @@ def test_output_can_be_piped_while_somebody_types(server: Server, tmp_path: Path
 
 
 def test_a_server_that_dies_is_one_line_and_the_terminal_is_as_before() -> None:
-    with Server("--agent", "script") as server, attached(server.url) as terminal:
+    with (
+        Server("--agent", "script") as server,
+        attached(server.url, "--reconnect-for", "0", columns=120) as terminal,
+    ):
         server.kill()
         assert terminal.wait_end() == 1
         assert terminal.text.split("\n")[-1].startswith("Error: the connection to the server is lost: ")

@@ -237,6 +237,45 @@ def test_a_server_that_closes_says_why_and_that_is_the_last_word(heard: Heard) -
             client.send("x")
 
 
+@pytest.mark.parametrize(
+    ("code", "is_final", "was_too_big"),
+    [
+        (1001, False, False),
+        (1002, True, False),
+        (1007, True, False),
+        (1008, True, False),
+        (1009, False, True),
+        (1011, False, False),
+        (1013, False, False),
+    ],
+)
+def test_the_code_says_whether_another_connection_would_end_alike(
+    heard: Heard, code: int, *, is_final: bool, was_too_big: bool
+) -> None:
+    with connected(lambda connection: connection.close(code), heard):
+        gone = heard.next()
+        assert isinstance(gone, Disconnected)
+        assert (gone.error.is_final, gone.error.was_too_big) == (is_final, was_too_big)
+
+
+@pytest.mark.parametrize(("counts", "said"), [(True, True), (False, False), ("yes", False), (None, False)])
+def test_the_handshake_says_whether_the_server_counts_events(*, counts: object, said: bool) -> None:
+    def talk(connection: ServerConnection) -> None:
+        write(connection, {"id": read(connection)["id"], "result": {"threadSequence": counts}})
+        until_closed(connection)
+
+    with fake_server(talk) as url, open_client(url, lambda _: None) as client:
+        assert client.counts_events is said
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_is_busy_is_one_that_cannot_be_reached_now(status: int) -> None:
+    process = refuse_with(HTTPStatus(status), b"")
+    with fake_server(until_closed, process_request=process) as url, pytest.raises(ConnectFailed) as error:
+        open_client(url, lambda _: None)
+    assert f"it answers with HTTP {status} (" in str(error.value)
+
+
 def test_a_request_that_waits_is_woken_when_the_server_goes(heard: Heard) -> None:
     def talk(connection: ServerConnection) -> None:
         read(connection)
@@ -324,8 +363,9 @@ def test_a_server_of_another_protocol() -> None:
         def greet() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+                # Behind the request: sent before it, and hung up, it may be lost with the connection.
                 connection.recv(65536)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
 
         thread = threading.Thread(target=greet)
         thread.start()
@@ -334,6 +374,23 @@ def test_a_server_of_another_protocol() -> None:
             open_client(url, lambda _: None)
         thread.join(PATIENCE_S)
     assert str(error.value) == f"{url} is not an app-server: it does not speak HTTP"
+
+
+def test_a_server_that_hangs_up_before_it_answers() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ConnectFailed) as error:
+            open_client(url, lambda _: None)
+        thread.join(PATIENCE_S)
+    assert str(error.value) == f"cannot connect to {url}: it hung up without a proper answer"
 
 
 def test_a_websocket_server_that_knows_no_initialize() -> None:

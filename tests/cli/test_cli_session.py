@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from cli.fakes import THREAD, TURN, Stage
@@ -233,12 +235,26 @@ def test_a_signal_leaves_with_its_number(stage: Stage) -> None:
     assert stage.exit_code == 143
 
 
-def test_a_lost_connection_ends_the_session_with_its_reason(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("is_final", "patience_s"), [(True, math.inf), (False, 0.0)], ids=["of no use", "not wanted"]
+)
+def test_a_connection_that_is_not_to_be_got_back_ends_the_session_with_its_reason(
+    *, is_final: bool, patience_s: float
+) -> None:
+    stage = Stage(patience_s=patience_s)
     stage.start_turn()
-    stage.take(Disconnected(ServerGone("closed with 1001")))
+    stage.take(Disconnected(ServerGone("closed with 1002", is_final=is_final)))
     assert stage.exit_code == 1
     assert stage.session.outcome is not None
-    assert str(stage.session.outcome.error) == "the connection to the server is lost: closed with 1001"
+    assert str(stage.session.outcome.error) == "the connection to the server is lost: closed with 1002"
+    assert stage.reopened == []
+
+
+def test_a_connection_that_is_lost_before_the_thread_is_open_ends_the_session() -> None:
+    stage = Stage(opened=False)
+    stage.take(Disconnected(ServerGone("closed with 1001")))
+    assert stage.exit_code == 1
+    assert stage.reopened == []
 
 
 def test_a_connection_that_is_lost_while_we_write_waits_for_its_reason(stage: Stage) -> None:
