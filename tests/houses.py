@@ -32,6 +32,7 @@ from trunkline.testing import (
 )
 from trunkline.testing import ScriptedTurn as Play
 from trunkline.thread import Thread
+from wires import SkippingWire
 
 __all__ = [
     "ChildHouse",
@@ -91,6 +92,9 @@ class LocalHouse(RunningServer):
             return ref
 
         server._connect = connect_and_note  # type: ignore[assignment]
+
+    def new_wire(self) -> Wire:
+        return SkippingWire(self.server) if self._transport == "in-process" else super().new_wire()
 
     @property
     def router(self) -> Router:

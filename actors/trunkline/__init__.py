@@ -13,6 +13,7 @@ from trunkline.agents.base import (
 from trunkline.config import Config, Limits
 from trunkline.errors import (
     ConfigError,
+    Disconnected,
     ListenUrlError,
     RpcError,
     ServerStopped,
@@ -21,6 +22,9 @@ from trunkline.errors import (
     TurnFailed,
     TurnInterrupted,
 )
+from trunkline.futures import Future
+from trunkline.inprocess.connection import InProcessConnection
+from trunkline.inprocess.deliveries import Closed, Delivery, Notification, Prompt
 from trunkline.server import AppServer, Listening
 from trunkline.version import VERSION
 
@@ -31,14 +35,21 @@ __all__ = [
     "AgentFactory",
     "AgentMessage",
     "AppServer",
+    "Closed",
     "CommandItem",
     "Config",
     "ConfigError",
     "Decision",
+    "Delivery",
+    "Disconnected",
     "FileChangeItem",
+    "Future",
+    "InProcessConnection",
     "Limits",
     "ListenUrlError",
     "Listening",
+    "Notification",
+    "Prompt",
     "Question",
     "RpcError",
     "ServerStopped",

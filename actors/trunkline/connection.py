@@ -14,9 +14,10 @@ Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, Conne
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from types import TracebackType
+from typing import Any, ClassVar
 
 from trunkline.access import Scope
 from trunkline.actor import PooledActor, handles, post
@@ -70,7 +71,7 @@ from trunkline.protocol.params import InitializeParams
 from trunkline.protocol.product import product_answer
 from trunkline.protocol.server_info import server_json
 from trunkline.transports.base import CloseCode, Link
-from trunkline.types import ConnectionId, RequestId, ThreadId
+from trunkline.types import ConnectionId, Json, RequestId, ThreadId
 
 __all__ = ["Connection"]
 
@@ -113,7 +114,10 @@ class _Subscription:
 
 
 class Connection(PooledActor):
-    """One client's connection.
+    """One client's connection: the rules of a session, and how a client is sent bytes.
+
+    `InProcessSession` sends one in this process what it is, by the same rules: it overrides what forms an
+    output.
 
     Args:
         context: what the server's actors share.
@@ -124,6 +128,9 @@ class Connection(PooledActor):
             must not block. None closes the link.
 
     """
+
+    _is_in_process: ClassVar[bool] = False
+    """Whether its client is in this process and takes events as they are."""
 
     def __init__(
         self,
@@ -148,9 +155,10 @@ class Connection(PooledActor):
         self._state = _State.OPENED
         self._close_with = (CloseCode.NORMAL, "")
         self._in_flight = 0
-        # Framed bytes on their way out, in order. They stay here while the link has not drained: thread
-        # events among them are shared with other connections, and so cost nothing but their place.
-        self._out: list[bytes] = []
+        # Framed bytes (or what the link takes instead) on their way out, in order. They stay here while
+        # the link has not drained: thread events among them are shared with other connections, and so
+        # cost nothing but their place.
+        self._out: list[Any] = []
         # Bytes among them that no thread's window bounds: answers and broadcasts.
         self._unbounded = 0
         # Messages that were dealt with and not yet reported to the link: none are while too much waits.
@@ -206,12 +214,12 @@ class Connection(PooledActor):
         for text in message.texts:
             # What a client sent before it went away and nobody has begun is not begun: JSON-RPC gives
             # no promise, and the reference does the same.
-            if not self._link.is_open or self._state.value >= _State.CLOSING.value:
+            if not self._takes_requests:
                 break
             try:
                 self._on_text(text)
             except MalformedMessage as malformed:
-                self._send(encode_error(malformed.id, malformed.error))
+                self._send_error(malformed.id, malformed.error)
         self._consumed += len(message.texts)
 
     @handles(LinkDrained)
@@ -227,6 +235,10 @@ class Connection(PooledActor):
         logger.info("= connection %s: closed with %s", self._id, message.closed.code)
         self._leave()
         self.stop()
+
+    @property
+    def _takes_requests(self) -> bool:
+        return self._link.is_open and self._state.value < _State.CLOSING.value
 
     def _on_text(self, text: str) -> None:
         message = parse(text)
@@ -255,17 +267,18 @@ class Connection(PooledActor):
             if self._in_flight >= self._limits.max_requests_in_flight:
                 raise errors.overloaded()
         except RpcError as error:
-            self._send(encode_error(message.id, error))
+            self._send_error(message.id, error)
             return
         self._in_flight += 1
-        if not post(self._router, Request(self._id, self.actor_ref, message.id, method, params)):
+        request = Request(self._id, self.actor_ref, message.id, method, params, self._is_in_process)
+        if not post(self._router, request):
             self._on_refuse(Refuse(message.id, errors.draining()))
 
     def _answer_here(self, request_id: RequestId, method: Method) -> None:
         result = product_answer(method.name, self._agent_name)
         if result is None:
             raise errors.method_not_found(method.name)
-        self._send(encode_result(request_id, result))
+        self._send_result(request_id, result)
 
     def _on_response(self, message: IncomingResponse) -> None:
         thread = None
@@ -303,7 +316,7 @@ class Connection(PooledActor):
             hidden = frozenset() if self._is_experimental else EXPERIMENTAL_NOTIFICATIONS
             self._unwanted = hidden.union(capabilities.opt_out_notification_methods or ())
         self._state = _State.INITIALIZED
-        self._send(encode_result(request_id, server_json(params.client_info)))
+        self._send_result(request_id, server_json(params.client_info))
         # Broadcasts come through the router, and so behind this answer.
         post(self._router, ConnectionInitialized(self._id, self._unwanted))
         logger.debug("= connection %s: initialized", self._id)
@@ -313,22 +326,22 @@ class Connection(PooledActor):
     @handles(Reply)
     def _on_reply(self, message: Reply) -> None:
         self._in_flight -= 1
-        self._send(encode_result(message.request_id, message.result))
+        self._send_result(message.request_id, message.result)
 
     @handles(Refuse)
     def _on_refuse(self, message: Refuse) -> None:
         self._in_flight -= 1
-        self._send(encode_error(message.request_id, message.error))
+        self._send_error(message.request_id, message.error)
 
     @handles(Subscribed)
     def _on_subscribed(self, message: Subscribed) -> None:
         self._subscriptions[message.thread_id] = _Subscription(message.thread, message.generation)
         self._owing.discard(message.thread_id)
         self._on_reply(message.reply)
-        for prompt_id, payload in message.prompts:
+        for prompt_id, event in message.prompts:
             self._prompts[prompt_id] = message.thread
-            if payload is not None:
-                self._send(payload)
+            if event is not None:
+                self._put(self._form(Chunk([event]), message.thread_id))
 
     @handles(Unsubscribed)
     def _on_unsubscribed(self, message: Unsubscribed) -> None:
@@ -354,7 +367,7 @@ class Connection(PooledActor):
         if subscription is None:
             return
         for chunk in message.chunks:
-            self._out.append(chunk.framed(self._framing, self._unwanted))
+            self._out.append(self._form(chunk, message.thread_id))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
         subscription.taken += message.size
@@ -364,7 +377,7 @@ class Connection(PooledActor):
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         if message.thread_id not in self._subscriptions:
-            self._put(message.chunk.framed(self._framing, self._unwanted))
+            self._put(self._form(message.chunk, message.thread_id))
 
     @handles(Warn)
     def _on_warn(self, message: Warn) -> None:
@@ -381,6 +394,10 @@ class Connection(PooledActor):
             self._state = _State.CLOSING
             self._close_with = (CloseCode(message.code), message.reason)
 
+    def _form(self, chunk: Chunk, thread_id: ThreadId) -> Any:
+        """Return what the client is sent of a chunk, in the form that its link takes."""
+        return chunk.framed(self._framing, self._unwanted)
+
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for event in chunk.events:
             if event.prompt_id is not None:
@@ -390,10 +407,20 @@ class Connection(PooledActor):
 
     # Out
 
+    def _send_result(self, request_id: RequestId, result: Json) -> None:
+        self._send(encode_result(request_id, result))
+
+    def _send_error(self, request_id: RequestId | None, error: RpcError) -> None:
+        self._send(encode_error(request_id, error))
+
+    def _send_notification(self, method: str, params: Json) -> None:
+        """Send what is no thread's event."""
+        self._send(encode_notification(method, params, now_ms()))
+
     def _send(self, payload: bytes) -> None:
         self._put(self._framing.frame(payload))
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: Any) -> None:
         self._out.append(data)
         self._unbounded += len(data)
 
@@ -420,7 +447,7 @@ class Connection(PooledActor):
             link.consumed(self._consumed)
             self._consumed = 0
 
-    def _take_out(self) -> bytes:
+    def _take_out(self) -> Any:
         """Take what is to be sent next: all of it, or of much about as much as a socket takes at once."""
         out = self._out
         size = count = 0
@@ -433,7 +460,10 @@ class Connection(PooledActor):
         else:
             self._out = out[count:]
             self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
-        return out[0] if count == 1 else b"".join(out[:count])
+        return self._join(out[:count])
+
+    def _join(self, outputs: Sequence[Any]) -> Any:
+        return outputs[0] if len(outputs) == 1 else b"".join(outputs)
 
     def _watch_stall(self, taken: int, *, is_warned: bool) -> None:
         half_s = self._limits.stall_timeout_s / 2
@@ -456,7 +486,7 @@ class Connection(PooledActor):
 
     def _warn(self, text: str, thread_id: ThreadId | None) -> None:
         if "warning" not in self._unwanted and self._state is _State.INITIALIZED:
-            self._send(encode_notification("warning", {"threadId": thread_id, "message": text}, now_ms()))
+            self._send_notification("warning", {"threadId": thread_id, "message": text})
 
     def _give_back(self) -> None:
         """Give the threads the bytes back that the operating system has taken: all that was delivered."""

@@ -18,7 +18,7 @@ import orjson
 
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
-from trunkline.protocol.envelope import compact, now_ms
+from trunkline.protocol.envelope import DeltaHead, compact, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
 from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord, ended_record, item_type
@@ -53,8 +53,8 @@ class Item:
         self.position = position
         self.started_at_ms = now_ms()
         self.payload: bytes | None = None
-        self.delta_head: bytes | None = None
-        """What the bytes of all its deltas begin with, once it has had one."""
+        self.delta_head: DeltaHead | None = None
+        """What all its deltas begin with, once it has had one."""
         self._members = members
         # Its text: what it started with, then its deltas.
         self._parts: list[str] = [members.get(self.kind.text_member or "") or ""]

@@ -35,7 +35,7 @@ from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, 
 from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
-from trunkline.protocol.envelope import delta_head, now_ms
+from trunkline.protocol.envelope import DeltaHead, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import user_message
 from trunkline.protocol.params import (
@@ -329,10 +329,10 @@ class ConversationEngine:
             return
         if item.delta_head is None:
             ids = {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id}
-            item.delta_head = delta_head(item.kind.delta_method, ids)
+            item.delta_head = DeltaHead(item.kind.delta_method, ids)
         for text in event.texts:
             item.add(text)
-        self._feed.notify_deltas(item.kind.delta_method, item.delta_head, event.texts)
+        self._feed.notify_deltas(item.delta_head, event.texts)
 
     def on_item_completed(self, event: ItemCompleted) -> None:
         """An open item is complete."""

@@ -6,6 +6,7 @@
      +-- StartError             a part could not come up (an address in use, a file not readable)
      +-- ServerStopped          the server was asked for something after stop()
      +-- RpcError               a request failed and is answered with an error (see protocol.errors)
+     +-- Disconnected           an in-process connection ended before a request of it was answered
      +-- TurnInterrupted        raised inside an agent whose turn was interrupted
      +-- TurnFailed             raised by an agent to end its turn as failed, with a reason for the client
 
@@ -18,6 +19,7 @@ from trunkline.types import Json
 
 __all__ = [
     "ConfigError",
+    "Disconnected",
     "ListenUrlError",
     "RpcError",
     "ServerStopped",
@@ -67,6 +69,19 @@ class RpcError(TrunklineError):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.code})"
+
+
+class Disconnected(TrunklineError):
+    """An in-process connection has ended. Whether the request was carried out is not known."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        """As in `Closed`."""
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the connection was closed with {int(self.code)}{f': {self.reason}' if self.reason else ''}"
 
 
 class TurnInterrupted(TrunklineError):

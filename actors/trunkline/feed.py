@@ -1,9 +1,9 @@
 """A thread's feed: everything it tells the outside, in one order.
 
-Numbers and encodes events, keeps them in the log, hands them to the listener and, those that are for
-everybody, to the router; and keeps what is told to one connection (an answer) behind the events that
-were published before it. Where the store has to keep an event before anybody may see it, the feed
-holds that event and all that follows until the store says so.
+Numbers events, and encodes them if a client needs bytes; keeps them in the log, hands them to the
+listener and, those that are for everybody, to the router; and keeps what is told to one connection (an
+answer) behind the events that were published before it. Where the store has to keep an event before
+anybody may see it, the feed holds that event and all that follows until the store says so.
 
 A plain object that belongs to one Thread actor and is called by it alone.
 """
@@ -32,7 +32,8 @@ from trunkline.messages import (
     Subscribed,
     Warn,
 )
-from trunkline.protocol.envelope import encode_delta, encode_notification, encode_server_request, now_ms
+from trunkline.protocol.envelope import DeltaHead, encode_delta, encode_notification, now_ms
+from trunkline.protocol.values import measure
 from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["Feed"]
@@ -148,40 +149,58 @@ class Feed:
         is_terminal: bool = False,
         resolves: int | None = None,
     ) -> None:
-        """Publish a notification. `params` is encoded now and may be changed afterwards."""
+        """Publish a notification. `params` and what is in it must not be changed afterwards."""
         seq = self._take_seq()
-        payload = encode_notification(method, params, now_ms(), seq)
+        at_ms = now_ms()
+        listener = self.listener
+        if listener is None or not listener.wire_count:
+            payload, size, kept = None, measure(params), params
+        else:
+            payload = encode_notification(method, params, at_ms, seq)
+            size = len(payload)
+            kept = params if listener.in_process_count else None
         self._pending.append(
-            Event(seq, method, payload, to_everybody=to_everybody, is_terminal=is_terminal, resolves=resolves)
+            Event(seq, method, payload, size, kept, at_ms, to_everybody, None, resolves, is_terminal)
         )
 
-    def notify_deltas(self, method: str, head: bytes, texts: Sequence[str]) -> None:
+    def notify_deltas(self, head: DeltaHead, texts: Sequence[str]) -> None:
         """Publish a delta for each text.
 
         Args:
-            method: the notification.
-            head: what `delta_head` wrote for the item.
+            head: of the item's deltas.
             texts: what is added to it.
 
         """
         at_ms = now_ms()
-        for text in texts:
-            seq = self._take_seq()
-            self._pending.append(Event(seq, method, encode_delta(head, text, at_ms, seq)))
+        listener = self.listener
+        if listener is None or not listener.wire_count:
+            for text in texts:
+                params = {**head.ids, "delta": text}
+                event = Event(self._take_seq(), head.method, None, measure(params), params, at_ms)
+                self._pending.append(event)
+        else:
+            is_kept = listener.in_process_count > 0
+            for text in texts:
+                seq = self._take_seq()
+                payload = encode_delta(head.data, text, at_ms, seq)
+                kept = {**head.ids, "delta": text} if is_kept else None
+                self._pending.append(Event(seq, head.method, payload, len(payload), kept, at_ms))
         if len(self._pending) >= MAX_CHUNK_EVENTS:
             self.flush()
 
-    def prompt(self, request_id: int, method: str, params: Json) -> bytes:
-        """Publish a prompt.
+    def prompt(self, request_id: int, method: str, params: Json) -> Event:
+        """Publish a prompt. `params` and what is in it must not be changed afterwards.
 
         Returns:
-            The message, for those who subscribe while the prompt is open.
+            The event, for those who subscribe while the prompt is open.
 
         """
         seq = self._take_seq()
-        payload = encode_server_request(request_id, method, params, seq)
-        self._pending.append(Event(seq, method, payload, prompt_id=request_id, is_terminal=True))
-        return payload
+        event = Event(
+            seq, method, None, measure(params), params, now_ms(), prompt_id=request_id, is_terminal=True
+        )
+        self._pending.append(event)
+        return event
 
     def reply(self, request: Request, result: Json) -> None:
         """Answer a request, behind everything published so far."""
@@ -213,6 +232,8 @@ class Feed:
         connection: Ref,
         welcome: Callable[[int], Message],
         after_seq: int | None = None,
+        *,
+        is_in_process: bool = False,
     ) -> None:
         """Make a connection a subscriber of what is published from now on, or of all behind `after_seq`.
 
@@ -221,6 +242,7 @@ class Feed:
             connection: told the welcome, and the events after it.
             welcome: makes the message it is told first, from the number of the subscription.
             after_seq: see `holds_after`, which must be true of it.
+            is_in_process: whether it takes events as they are, and has no use for bytes.
 
         """
         self.flush()
@@ -228,7 +250,9 @@ class Feed:
             self.listener = Listener(self._thread_id, self._log)
         self.generation += 1
         sent_seq = self._log.last_seq if after_seq is None else after_seq
-        subscription = Subscription(connection_id, connection, self.generation, sent_seq)
+        subscription = Subscription(
+            connection_id, connection, self.generation, sent_seq, is_in_process=is_in_process
+        )
         self.listener.add(subscription)
         message = welcome(self.generation)
 

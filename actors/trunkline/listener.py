@@ -43,12 +43,21 @@ class Subscription:
         "connection_id",
         "generation",
         "has_begun",
+        "is_in_process",
         "is_warned",
         "sent_seq",
         "under_way",
     )
 
-    def __init__(self, connection_id: ConnectionId, connection: Ref, generation: int, sent_seq: int) -> None:
+    def __init__(
+        self,
+        connection_id: ConnectionId,
+        connection: Ref,
+        generation: int,
+        sent_seq: int,
+        *,
+        is_in_process: bool = False,
+    ) -> None:
         self.connection_id = connection_id
         self.connection = connection
         self.generation = generation
@@ -60,6 +69,8 @@ class Subscription:
         """Whether the connection has been told of it; it is sent nothing before that."""
         self.is_warned = False
         """Whether it was told that it is half a log behind, and has not caught up since."""
+        self.is_in_process = is_in_process
+        """Whether its client is in this process and takes events as they are."""
 
 
 class Listener:
@@ -70,6 +81,10 @@ class Listener:
         self._log = log
         self._subscriptions: dict[ConnectionId, Subscription] = {}
         self._warm: deque[Chunk] = deque()
+        self.wire_count = 0
+        """Subscriptions that are sent bytes."""
+        self.in_process_count = 0
+        """Subscriptions that take events as they are."""
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -86,6 +101,8 @@ class Listener:
 
     def add(self, subscription: Subscription) -> None:
         """Begin a subscription, in the place of the one the connection may have."""
+        self.remove(subscription.connection_id)
+        self._count(subscription, 1)
         self._subscriptions[subscription.connection_id] = subscription
 
     def remove(self, connection_id: ConnectionId) -> Subscription | None:
@@ -95,7 +112,10 @@ class Listener:
             What it was; None if there was none.
 
         """
-        return self._subscriptions.pop(connection_id, None)
+        subscription = self._subscriptions.pop(connection_id, None)
+        if subscription is not None:
+            self._count(subscription, -1)
+        return subscription
 
     def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
         """Take back bytes. Those of an earlier subscription of the connection are of no account."""
@@ -136,7 +156,7 @@ class Listener:
             else:
                 subscription.is_warned = False
         for subscription in lost:
-            del self._subscriptions[subscription.connection_id]
+            self.remove(subscription.connection_id)
         self._cool_down()
         return lost
 
@@ -144,6 +164,12 @@ class Listener:
         """Whether even the subscriber that is furthest on has half a log to go. False without any."""
         furthest = max((each.sent_seq for each in self._subscriptions.values()), default=None)
         return furthest is not None and self._log.is_half_full_after(furthest)
+
+    def _count(self, subscription: Subscription, change: int) -> None:
+        if subscription.is_in_process:
+            self.in_process_count += change
+        else:
+            self.wire_count += change
 
     def _warn_if_far_behind(self, subscription: Subscription) -> None:
         if not subscription.is_warned and self._log.is_half_full_after(subscription.sent_seq):

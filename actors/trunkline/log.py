@@ -1,8 +1,9 @@
-"""A thread's newest events, encoded, in one log that all its subscribers share.
+"""A thread's newest events in one log that all its subscribers share.
 
-An event is turned into bytes once. Events that were published together make a chunk; a chunk is
-what a subscription's cursor steps over, and it keeps the framed bytes of each transport it was sent
-over, so that a fan-out costs one join for all subscribers and one send for each.
+An event is turned into bytes once, and not before a client needs bytes: those in this process take it
+as it is. Events that were published together make a chunk; a chunk is what a subscription's cursor
+steps over, and it keeps the framed bytes of each transport it was sent over, so that a fan-out costs
+one join for all subscribers and one send for each.
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from trunkline.protocol.envelope import encode_notification, encode_server_request
 from trunkline.transports.base import Framing
+from trunkline.types import Json
 
 __all__ = ["Chunk", "Event", "EventLog"]
 
 _NOTHING: frozenset[str] = frozenset()
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One notification or prompt of a thread."""
+class Event(msgspec.Struct, eq=False, gc=False):
+    """One notification or prompt of a thread. Any thread may read it.
+
+    It is there as bytes, as params, or as both; `encode` makes the bytes. Nothing else of it changes.
+    """
 
     seq: int
-    """Its place in the thread, from 1."""
+    """Its place in the thread, from 1; 0 if it has none."""
     method: str
-    payload: bytes
-    """The message as it goes over the wire, without framing."""
+    payload: bytes | None
+    """The message as it goes over the wire, without framing; None while nobody needed that."""
+    size: int
+    """Bytes of the payload: exactly, or about if it is not encoded yet. It counts as these for ever."""
+    params: Json = None
+    """Its params, never to be changed; None if nobody in this process had a use for them."""
+    at_ms: int = 0
+    """When it was published, in Unix milliseconds."""
     to_everybody: bool = False
     """Whether every initialized connection is sent it, or the thread's subscribers only."""
     prompt_id: int | None = None
@@ -35,6 +47,18 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """The id of the prompt that it tells the end of."""
     is_terminal: bool = False
     """Whether it tells of something completed, which must be kept before anybody is told."""
+
+    def encode(self) -> bytes:
+        """Return the payload, made at the first call."""
+        payload = self.payload
+        if payload is None:
+            # Two threads may do this at the same moment with equal results: no harm, no lock.
+            if self.prompt_id is not None:
+                payload = encode_server_request(self.prompt_id, self.method, self.params, self.seq)
+            else:
+                payload = encode_notification(self.method, self.params, self.at_ms, self.seq or None)
+            self.payload = payload
+        return payload
 
 
 class Chunk:
@@ -46,8 +70,8 @@ class Chunk:
         self.events = tuple(events)
         self.first_seq = self.events[0].seq
         self.last_seq = self.events[-1].seq
-        self.size = sum(len(event.payload) for event in self.events)
-        """Bytes of the payloads."""
+        self.size = sum([event.size for event in self.events])
+        """Bytes of the payloads, as they count."""
         self.methods = frozenset(event.method for event in self.events)
         self.prompts = tuple(event.prompt_id for event in self.events if event.prompt_id is not None)
         self.resolved = tuple(event.resolves for event in self.events if event.resolves is not None)
@@ -69,7 +93,7 @@ class Chunk:
             frame = framing.frame
             data = self._framed[framing, left_out] = b"".join(
                 [
-                    frame(event.payload)
+                    frame(event.payload or event.encode())
                     for event in self.events
                     if event.method not in left_out or event.prompt_id is not None
                 ]
@@ -162,7 +186,7 @@ class EventLog:
     def _weight(self, chunk: Chunk) -> int:
         if chunk.size <= self._max_weight:
             return chunk.size
-        return sum(min(len(event.payload), self._max_weight) for event in chunk.events)
+        return sum(min(event.size, self._max_weight) for event in chunk.events)
 
     def _is_over_limit(self) -> bool:
         if len(self._chunks) - self._evicted <= 1:

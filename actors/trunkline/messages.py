@@ -13,7 +13,8 @@ import msgspec
 import pykka
 
 from trunkline.errors import RpcError
-from trunkline.log import Chunk
+from trunkline.futures import Future
+from trunkline.log import Chunk, Event
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
 from trunkline.store.base import StoredThread
@@ -32,6 +33,8 @@ __all__ = [
     "FellBehind",
     "Fork",
     "Forked",
+    "HostAnswer",
+    "HostCall",
     "InputEnded",
     "InterruptOverdue",
     "InterruptTurn",
@@ -94,6 +97,26 @@ class LinkClosed(Message, frozen=True):
     closed: Closed
 
 
+# Accepted by a InProcessSession: from the client.
+
+
+class HostCall(Message, frozen=True):
+    """The client sends a request."""
+
+    id: RequestId
+    method: str
+    params: JsonObject
+    future: Future[Json]
+    """Where the answer goes."""
+
+
+class HostAnswer(Message, frozen=True):
+    """The client answers a prompt; with an error, if `result` is None."""
+
+    prompt_id: int
+    result: JsonObject | None
+
+
 # Accepted by a Connection: answers to its requests.
 
 
@@ -120,8 +143,8 @@ class Subscribed(Message, frozen=True):
     generation: int
     """Numbers this subscription among all of the thread, for `Progress`."""
     reply: Reply
-    prompts: tuple[tuple[int, bytes | None], ...]
-    """(request id, message) of the prompts that are open. The message is sent after the reply; it is
+    prompts: tuple[tuple[int, Event | None], ...]
+    """(request id, event) of the prompts that are open. The event is sent after the reply; it is
     None if the client has it already, or gets it with the events behind the one it saw last."""
 
 
@@ -224,6 +247,8 @@ class Request(Message, frozen=True):
     id: RequestId
     method: Method
     params: Params
+    is_in_process: bool = False
+    """Whether the client is in this process and takes events as they are."""
 
 
 class Summary(Message, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from trunkline.agents.events import Answer
 from trunkline.clock import Clock
 from trunkline.feed import Feed
+from trunkline.log import Event
 from trunkline.messages import PromptAnswer, PromptEnded, Ref
 from trunkline.protocol.prompts import Flag, PromptKind, prompt_kind
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
@@ -23,12 +24,12 @@ logger = logging.getLogger(__name__)
 class _Prompt:
     """A prompt that is open."""
 
-    __slots__ = ("kind", "left", "method", "misfits", "payload", "reply")
+    __slots__ = ("event", "kind", "left", "method", "misfits", "reply")
 
     def __init__(self, method: str, reply: Callable[[Answer], None]) -> None:
         self.method = method
         self.kind: PromptKind = prompt_kind(method)
-        self.payload = b""
+        self.event: Event | None = None
         self.reply = reply
         self.left: dict[ConnectionId, Ref] = {}
         """Those who were sent it and have unsubscribed since; they may still answer."""
@@ -95,22 +96,22 @@ class Prompts:
 
     def publish(self, prompt_id: int, method: str, params: Json) -> None:
         """Send an open prompt to every subscriber. `params` may be an `orjson.Fragment`."""
-        self._open[prompt_id].payload = self._feed.prompt(prompt_id, method, params)
+        self._open[prompt_id].event = self._feed.prompt(prompt_id, method, params)
 
     def flags(self) -> list[Flag]:
         """Return what the status of the thread says of the open prompts."""
         return sorted({prompt.kind.flag for prompt in self._open.values() if prompt.kind.flag is not None})
 
-    def messages(self, *, are_sent: bool) -> tuple[tuple[int, bytes | None], ...]:
-        """Return id and message of each, oldest first, for one who subscribes now.
+    def messages(self, *, are_sent: bool) -> tuple[tuple[int, Event | None], ...]:
+        """Return id and event of each, oldest first, for one who subscribes now.
 
         Args:
-            are_sent: whether the messages are to be sent; not to a client that has them already or
+            are_sent: whether the events are to be sent; not to a client that has them already or
                 gets them among the events it missed. It may answer them all the same.
 
         """
         return tuple(
-            (prompt_id, prompt.payload if are_sent else None) for prompt_id, prompt in self._open.items()
+            (prompt_id, prompt.event if are_sent else None) for prompt_id, prompt in self._open.items()
         )
 
     def answer(self, answer: PromptAnswer, subscribers: Iterable[ConnectionId]) -> bool:

@@ -49,8 +49,9 @@ from trunkline.messages import (
     Unsubscribed,
 )
 from trunkline.protocol import errors
-from trunkline.protocol.envelope import encode_notification, now_ms
+from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.methods import Answerer
+from trunkline.protocol.values import measure
 from trunkline.thread import Thread
 from trunkline.types import ConnectionId, JsonObject, ThreadId
 
@@ -308,7 +309,7 @@ class Router(PooledActor):
             ("thread/status/changed", {"threadId": thread_id, "status": {"type": "systemError"}}),
             ("thread/closed", {"threadId": thread_id}),
         ):
-            event = Event(0, method, encode_notification(method, params, at_ms), to_everybody=True)
+            event = Event(0, method, None, measure(params), params, at_ms, to_everybody=True)
             self._on_broadcast(Broadcast(thread_id, Chunk([event])))
 
     def _pass_again(self, thread_id: ThreadId, requests: list[Request] | None) -> None:

@@ -11,13 +11,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pykka
 
+from trunkline.access import Access, Scope, covers
 from trunkline.actor import Dispatcher, post
 from trunkline.backends import make_backend
 from trunkline.clock import Clock
@@ -25,6 +26,10 @@ from trunkline.config import Config
 from trunkline.connection import Connection
 from trunkline.context import Context
 from trunkline.errors import ServerStopped
+from trunkline.inprocess.connection import InProcessConnection
+from trunkline.inprocess.deliveries import Delivery
+from trunkline.inprocess.link import ActorSink, CallbackSink, InProcessLink, QueueSink, Sink
+from trunkline.inprocess.session import InProcessSession
 from trunkline.messages import (
     CloseConnections,
     Drain,
@@ -41,7 +46,6 @@ from trunkline.timers import Timers
 from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
 from trunkline.transports.crowd import Crowd
 from trunkline.transports.entrances import Entrances
-from trunkline.transports.inprocess import InProcessClient
 from trunkline.transports.listen import StdioListen, parse_listen_url
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
@@ -140,21 +144,39 @@ class AppServer:
         self._is_ready = True
 
     def connect(
-        self, on_message: Callable[[bytes], None], on_closed: Callable[[Closed], None]
-    ) -> InProcessClient:
-        """Connect a client in this process, with the same rights and rules as one on a socket.
+        self,
+        deliver_to: Callable[[Delivery], object] | pykka.ActorRef[Any] | None = None,
+        *,
+        name: str = "in-process",
+        scopes: Iterable[Scope] = (Scope.ADMIN,),
+    ) -> InProcessConnection:
+        """Connect a client in this process, with the same rights and rules as one on a socket. Any thread.
+
+            with server.connect() as connection:
+                connection.initialize("my-host").get()
+                thread_id = connection.request("thread/start").get()["thread"]["id"]
+                for delivery in connection:
+                    ...
 
         Args:
-            on_message: called with each message for the client, on a worker thread; must not block.
-            on_closed: called once, last; must not block.
+            deliver_to: where notifications, prompts and, last, the `Closed` go. A function is called with
+                each, one at a time, on a worker thread, and must not block. The reference of an actor of
+                any kind is told each. With None they are kept until they are read from the connection.
+            name: what a log calls the client.
+            scopes: what the client may do; everything unless said.
 
         Raises:
             ServerStopped: The server is not running.
+            TypeError: `deliver_to` is none of these.
 
         """
         if not self._is_ready:
             raise ServerStopped("the server is not running")
-        return InProcessClient(self._opened, on_message, on_closed)
+        queue = QueueSink() if deliver_to is None else None
+        link = InProcessLink(name, Access(scopes=covers(scopes)), queue or _sink(deliver_to))
+        session = self._connect(link, None, InProcessSession)
+        link.attach(session, _ToConnection(session))
+        return InProcessConnection(session, link, queue)
 
     def wait_closed(self, timeout_s: float | None = None) -> bool:
         """Wait until the client on stdio has gone, or somebody has called `stop`.
@@ -233,10 +255,12 @@ class AppServer:
         # The end of input, or of the pipe, ends the server.
         return _ToConnection(self._connect(link, self._closing.set), self._closing.set)
 
-    def _connect(self, link: Link, on_input_done: Callable[[], None] | None) -> Ref:
+    def _connect(
+        self, link: Any, on_input_done: Callable[[], None] | None, kind: type[Connection] = Connection
+    ) -> Ref:
         assert self._context is not None
         assert self._router is not None
-        return Connection.start(
+        return kind.start(
             context=self._context,
             router=self._router,
             link=link,
@@ -293,6 +317,14 @@ class _ToConnection:
         post(self._connection, LinkClosed(closed))
         if self._when_closed is not None:
             self._when_closed()
+
+
+def _sink(deliver_to: object) -> Sink:
+    if isinstance(deliver_to, pykka.ActorRef):
+        return ActorSink(deliver_to)
+    if callable(deliver_to):
+        return CallbackSink(deliver_to)
+    raise TypeError(f"deliver_to must be a function or an ActorRef, not {type(deliver_to).__name__}")
 
 
 def _listening(url: str) -> Listening:

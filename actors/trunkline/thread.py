@@ -197,7 +197,9 @@ class Thread(PooledActor):
             prompts = self.prompts.messages(are_sent=after_seq is None)
             return Subscribed(self._id, self.actor_ref, generation, Reply(request.id, result), prompts)
 
-        self.feed.subscribe(request.connection_id, request.reply_to, welcome, after_seq)
+        self.feed.subscribe(
+            request.connection_id, request.reply_to, welcome, after_seq, is_in_process=request.is_in_process
+        )
 
     def be_used(self) -> None:
         """Have been idle for no time at all."""

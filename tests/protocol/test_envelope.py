@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from trunkline.errors import RpcError
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import (
+    DeltaHead,
     IncomingNotification,
     IncomingRequest,
     IncomingResponse,
     MalformedMessage,
-    delta_head,
     encode_delta,
     encode_error,
     encode_notification,
@@ -138,7 +138,7 @@ def test_what_is_written_has_no_newline() -> None:
 def test_a_delta_is_the_notification_that_it_stands_for(text: str, at_ms: int, seq: int) -> None:
     ids = {"threadId": "a", "itemId": 'b"'}
 
-    delta = encode_delta(delta_head("item/x", ids), text, at_ms, seq)
+    delta = encode_delta(DeltaHead("item/x", ids).data, text, at_ms, seq)
 
     assert delta == encode_notification("item/x", {**ids, "delta": text}, at_ms, seq)
 

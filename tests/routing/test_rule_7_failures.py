@@ -240,10 +240,8 @@ def test_a_client_in_this_process_whose_callback_raises_harms_nobody(house: Loca
     def raise_always(_: object) -> None:
         raise ValueError("a bug of the host")
 
-    faulty = house.server.connect(raise_always, raise_always)
-    assert faulty.send(
-        '{"id":1,"method":"initialize","params":{"clientInfo":{"name":"faulty","version":"1"}}}'
-    )
+    faulty = house.server.connect(raise_always)
+    faulty.initialize("faulty").get(timeout=PATIENCE_S)
     thread_id = alice.start_thread()
     assert alice.run_turn(thread_id, "text hello")["status"] == "completed"
     faulty.close()

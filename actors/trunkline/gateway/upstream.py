@@ -268,7 +268,7 @@ class Upstream(PooledActor):
 
     def _broadcast(self, method: str, params: bytes) -> None:
         payload = encode_notification(method, orjson.Fragment(params), now_ms())
-        event = Event(0, method, payload, to_everybody=True)
+        event = Event(0, method, payload, len(payload), to_everybody=True)
         # Of no thread that is loaded here: so nobody is subscribed, and nobody leaves it out.
         post(self._router, Broadcast(ThreadId(""), Chunk([event])))
 

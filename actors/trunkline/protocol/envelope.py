@@ -17,13 +17,13 @@ from trunkline.protocol import errors
 from trunkline.types import Json, JsonObject, RequestId
 
 __all__ = [
+    "DeltaHead",
     "Incoming",
     "IncomingNotification",
     "IncomingRequest",
     "IncomingResponse",
     "MalformedMessage",
     "compact",
-    "delta_head",
     "encode_delta",
     "encode_error",
     "encode_notification",
@@ -145,15 +145,28 @@ def encode_notification(method: str, params: Json, at_ms: int, seq: int | None =
     return compact(orjson.dumps(message))
 
 
-def delta_head(method: str, ids: dict[str, str]) -> bytes:
-    """Write what the deltas of one item have in common: all that comes before the text.
+class DeltaHead:
+    """What the deltas of one item have in common: all that comes before the text.
 
     Args:
         method: the notification.
         ids: its params but for `delta`, at least one.
 
     """
-    return orjson.dumps({"method": method, "params": ids})[:-2] + b',"delta":'
+
+    __slots__ = ("_data", "ids", "method")
+
+    def __init__(self, method: str, ids: dict[str, str]) -> None:
+        self.method = method
+        self.ids = ids
+        self._data = b""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, made at the first call."""
+        if not self._data:
+            self._data = orjson.dumps({"method": self.method, "params": self.ids})[:-2] + b',"delta":'
+        return self._data
 
 
 def encode_delta(head: bytes, text: str, at_ms: int, seq: int) -> bytes:

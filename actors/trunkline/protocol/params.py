@@ -11,9 +11,9 @@ import re
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
-import orjson
 
 from trunkline.protocol import errors
+from trunkline.protocol.values import is_too_deep
 from trunkline.types import Json, JsonObject
 
 __all__ = [
@@ -270,9 +270,6 @@ class TurnInterruptParams(Params, frozen=True):
     turn_id: str
 
 
-_OUTER_LEVELS = 16
-"""Levels of our own, at most, around what a client gave: `orjson` writes 254 in all, but reads 1,024."""
-
 P = TypeVar("P", bound=Params)
 
 
@@ -319,12 +316,8 @@ def _check_input(parts: list[JsonObject]) -> None:
 
 def _check_can_be_sent(value: Json, place: str) -> None:
     """Refuse what can be read but not be written again, inside the messages that others are sent."""
-    for _ in range(_OUTER_LEVELS):
-        value = [value]
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        raise ValueError(f"nested too deeply - at `$.{place}`") from None
+    if is_too_deep(value):
+        raise ValueError(f"nested too deeply - at `$.{place}`")
 
 
 _PLACE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)

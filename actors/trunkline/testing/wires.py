@@ -6,23 +6,26 @@ socket but the test: a client that does not wait for anything is one that does n
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import select
 import socket
 import subprocess
 import time
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from trunkline.errors import Disconnected, RpcError
+from trunkline.futures import Future
+from trunkline.inprocess.deliveries import Closed, Delivery, Prompt
 from trunkline.server import AppServer
-from trunkline.transports.base import Closed
 
-__all__ = ["PATIENCE_S", "InProcessWire", "StdioWire", "WebSocketWire", "Wire", "WireClosed"]
+__all__ = ["PATIENCE_S", "CannotSend", "InProcessWire", "StdioWire", "WebSocketWire", "Wire", "WireClosed"]
 
 PATIENCE_S = 30.0
 """Seconds that no passing test waits: what waits longer fails, and says for what it waited."""
@@ -36,6 +39,10 @@ class WireClosed(Exception):
     def __init__(self, closed: Closed) -> None:
         super().__init__(*closed)
         self.closed = closed
+
+
+class CannotSend(Exception):
+    """A client in this process has no way to send that: what it sends is typed, and always a message."""
 
 
 class Wire(Protocol):
@@ -217,18 +224,34 @@ class _Arrival(NamedTuple):
 
 
 class InProcessWire:
-    """A client in this process."""
+    """A client in this process. What it is given there is written down as a socket would have it."""
 
     def __init__(self, server: AppServer) -> None:
         self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
-        self._client = server.connect(
-            lambda message: self._arrivals.put(_Arrival(message.decode())),
-            lambda closed: self._arrivals.put(_Arrival("", closed)),
-        )
+        self._prompts: dict[object, Prompt] = {}
+        self._connection = server.connect(self._on_delivery)
 
     def send(self, text: str) -> None:
-        """Send one message."""
-        assert self._client.send(text), "the server takes no more"
+        """Send one message.
+
+        Raises:
+            CannotSend: it is none that a client in this process can send.
+
+        """
+        message = json.loads(text)
+        if not isinstance(message, dict) or not isinstance(message.get("method", ""), str):
+            raise CannotSend("it is no message")
+        if "method" not in message:
+            self._answer(message)
+        elif "id" in message:
+            params = message.get("params")
+            if not isinstance(params, dict | None):
+                raise CannotSend("its params are no object")
+            try:
+                future = self._connection.request(message["method"], params)
+            except TypeError as error:
+                raise CannotSend(f"its params cannot be written as JSON: {error}") from error
+            future.add_done_callback(lambda future: self._on_answer(message["id"], future))
 
     def receive(self, timeout_s: float) -> list[str]:
         """Return the next messages, at least one; raise `TimeoutError` or `WireClosed`."""
@@ -243,8 +266,47 @@ class InProcessWire:
 
     def close(self) -> None:
         """Close as a polite client does. Twice is harmless."""
-        self._client.close()
+        self._connection.close()
 
     def cut(self) -> None:
         """Be gone without a word. Twice is harmless."""
-        self._client.close()
+        self._connection.close()
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        if not message.keys() & {"result", "error"}:
+            raise CannotSend("it is no message")
+        prompt = self._prompts.get(message["id"])
+        if prompt is None:
+            return  # there is no way to answer what one was not sent
+        if isinstance(message.get("result"), dict):
+            prompt.answer(message["result"])
+        else:
+            prompt.refuse()
+
+    def _on_answer(self, request_id: object, future: Future[Any]) -> None:
+        answer: dict[str, Any] = {"id": request_id}
+        try:
+            answer["result"] = future.get()
+        except RpcError as error:
+            data = {} if error.data is None else {"data": error.data}
+            answer["error"] = {"code": error.code, "message": error.message, **data}
+        except Disconnected:
+            return
+        self._put(answer)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if isinstance(delivery, Closed):
+            self._arrivals.put(_Arrival("", delivery))
+            return
+        message: dict[str, Any] = {"method": delivery.method, "params": delivery.params}
+        if delivery.seq is not None:
+            message["seq"] = delivery.seq
+        if isinstance(delivery, Prompt):
+            message["id"] = delivery.id
+            self._prompts[delivery.id] = delivery
+        else:
+            message["emittedAtMs"] = delivery.emitted_at_ms
+        self._put(message)
+
+    def _put(self, message: dict[str, Any]) -> None:
+        self._arrivals.put(_Arrival(json.dumps(message)))

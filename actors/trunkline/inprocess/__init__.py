@@ -1,0 +1,1 @@
+"""Clients in this process: typed, without a socket, and without JSON."""

@@ -1,0 +1,130 @@
+"""JSON values that have no bytes: what a host in this process gives us, and what it is given.
+
+The wire's values are what `orjson` reads. A host's may be anything that looks like them; `plain` makes
+them such values, and a copy, so that neither side can change what the other one holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from trunkline.types import Json, JsonObject
+
+__all__ = ["given", "is_too_deep", "measure", "plain", "plain_object"]
+
+MOST_LEVELS = 254
+"""Levels that `orjson` writes, though it reads 1,024."""
+
+OUTER_LEVELS = 16
+"""Levels of our own, at most, around what a client or a host gave."""
+
+_TOO_DEEP = "nested too deeply"
+_MOST = 2**64
+_LEAST = -(2**63)
+
+
+def measure(value: Json) -> int:
+    """Return about how many bytes `value` takes as JSON.
+
+    Raises:
+        TypeError: it cannot be written as JSON.
+
+    """
+    return _measure(value, MOST_LEVELS - 1)
+
+
+def _measure(value: Json, levels: int) -> int:
+    kind = type(value)
+    if kind is str:
+        # A lone surrogate is no text: encoding it raises UnicodeEncodeError.
+        return 2 + (len(value) if value.isascii() else len(_utf8(value)))
+    if kind is dict:
+        if not levels:
+            raise TypeError(_TOO_DEEP)
+        size = 2
+        for key, each in value.items():
+            if type(key) is not str:
+                raise TypeError(f"the keys of an object must be strings, not {type(key).__name__}")
+            size += len(key) + 4 + _measure(each, levels - 1)
+        return size
+    if kind is list or kind is tuple:
+        if not levels:
+            raise TypeError(_TOO_DEEP)
+        return 2 + sum([1 + _measure(each, levels - 1) for each in value])
+    if value is None or kind is bool:
+        return 5
+    if kind is int:
+        if not _LEAST <= value < _MOST:
+            raise TypeError("an integer of more than 64 bits")
+        return 8
+    if kind is float:
+        return 16
+    return len(orjson.dumps(value))  # dates, enums and the like, which it knows how to write
+
+
+def plain(value: object) -> Json:
+    """Return a copy of `value` made of dicts, lists, strings, numbers, bools and None. Any thread.
+
+    Dataclasses, `msgspec.Struct`s, named tuples, enums, dates, UUIDs and sets become what `msgspec` makes
+    of them.
+
+    Raises:
+        TypeError: it, or something in it, has no such form. The text says what.
+
+    """
+    try:
+        copy = msgspec.to_builtins(value)
+    except RecursionError:
+        raise TypeError(_TOO_DEEP) from None
+    _measure(copy, MOST_LEVELS - OUTER_LEVELS)
+    return copy
+
+
+def plain_object(value: object) -> JsonObject:
+    """Do the same with what must become a JSON object; None is an empty one.
+
+    Raises:
+        TypeError: it becomes something else, or nothing that JSON has.
+
+    """
+    if value is None:
+        return {}
+    copy = plain(value)
+    if type(copy) is not dict:
+        raise TypeError(f"params must be an object (a dict, struct or dataclass), not {type(value).__name__}")
+    return copy
+
+
+def is_too_deep(value: Json) -> bool:
+    """Whether what a client gave can be read but not be written again, inside what others are sent."""
+    level = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(MOST_LEVELS - OUTER_LEVELS):
+        level = [
+            each
+            for container in level
+            for each in (container.values() if type(container) is dict else container)
+            if type(each) is dict or type(each) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def given(value: Json) -> Json:
+    """Return a copy of what the server holds, for a host to keep and change."""
+    return msgspec.to_builtins(value, enc_hook=_decode)
+
+
+def _decode(value: Any) -> Json:
+    """Take apart what came to the server as JSON and was never looked into."""
+    return orjson.loads(orjson.dumps(value))
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise TypeError("a string with a lone surrogate, which is no text") from None
