@@ -2,8 +2,9 @@
 
 The stand-in speaks as much of the OpenAI Responses API (HTTP and server-sent events) as the app-server
 uses, on loopback. What it streams is decided by the last user message, in the words of the `script`
-agent: `say N M` (N deltas of M bytes), `text WORDS`, `sleep SECONDS`, `ask COMMAND` (a call of the
-shell tool, which raises an approval), `fail WORDS`; a line that is none of these is said back.
+agent: `say N M` (N deltas of M bytes), `text WORDS`, `sleep SECONDS`, `hold NAME` (until the test lets
+go of that name), `ask COMMAND` (a call of the shell tool, which raises an approval), `fail WORDS`; a line
+that is none of these is said back.
 
 The binary comes from the package `openai-codex-cli-bin`. Run as a program this prints the address of
 a server, and its process id, and keeps it until it is interrupted:
@@ -30,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["CodexHome", "CodexServer", "StandInModel", "codex_binary"]
+__all__ = ["CodexHome", "CodexServer", "StandInModel", "app_server_command", "codex_binary"]
 
 JsonObject = dict[str, Any]
 
@@ -48,6 +49,11 @@ def codex_binary() -> Path | None:
     return path
 
 
+def app_server_command() -> tuple[str, ...]:
+    """Return the command of an app-server on its standard input and output. The package has to be there."""
+    return (str(codex_binary()), "app-server", "--listen", "stdio://")
+
+
 # The model
 
 
@@ -55,14 +61,17 @@ class StandInModel:
     """The Responses API on a free loopback port. A context manager."""
 
     def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="stand-in-model", daemon=True)
 
     @property
     def base_url(self) -> str:
         """What the app-server is told to use."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def let_go(self, name: str) -> None:
+        """Let all responses go on that hold, or will, with this name."""
+        self._server.held(name).set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,8 +84,31 @@ class StandInModel:
         traceback: TracebackType | None,
     ) -> None:
         self._server.shutdown()
+        self._server.let_all_go()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows what holds."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._held: dict[str, threading.Event] = {}
+        self._has_ended = False
+
+    def held(self, name: str) -> threading.Event:
+        event = self._held.setdefault(name, threading.Event())  # atomic
+        if self._has_ended:
+            event.set()
+        return event
+
+    def let_all_go(self) -> None:
+        self._has_ended = True
+        for event in list(self._held.values()):
+            event.set()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         try:
-            for data in _stream(request):
+            assert isinstance(self.server, _Server)
+            for data in _stream(request, self.server):
                 self.wfile.write(data)
         except OSError:
             return  # the turn was interrupted
@@ -108,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _stream(request: JsonObject) -> Iterator[bytes]:
+def _stream(request: JsonObject, server: _Server) -> Iterator[bytes]:
     """Go through the events that answer a request, encoded, many to a piece."""
     actions, answered = _conversation(request["input"])
     yield _event("response.created", response={"id": "resp_1"})
@@ -125,6 +158,8 @@ def _stream(request: JsonObject) -> Iterator[bytes]:
             continue
         elif word == "sleep":
             time.sleep(float(rest))
+        elif word == "hold":
+            server.held(rest).wait()
         elif word == "fail":
             yield _event(
                 "response.failed",
@@ -209,6 +244,11 @@ class CodexHome:
         self._approval_policy = approval_policy
         self._model = StandInModel()
         self._directory = tempfile.TemporaryDirectory(prefix="codex-home-")
+
+    @property
+    def model(self) -> StandInModel:
+        """The stand-in."""
+        return self._model
 
     @property
     def path(self) -> Path:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -21,10 +21,14 @@ import trunkline_cli
 
 pytest.importorskip("openai_codex", reason="needs the package openai-codex: pip install '.[interop]'")
 
-from openai_codex import Codex, CodexConfig, InvalidRequestError, Thread
+from openai_codex import Codex, CodexConfig, InvalidRequestError, Thread, TurnHandle
 from openai_codex.client import CodexClient
-from openai_codex.generated.v2_all import AgentMessageDeltaNotification
-from openai_codex.models import UnknownNotification
+from openai_codex.generated.v2_all import (
+    AgentMessageDeltaNotification,
+    ItemCompletedNotification,
+    TurnCompletedNotification,
+)
+from openai_codex.models import Notification, UnknownNotification
 
 __all__ = [
     "AgentMessageDeltaNotification",
@@ -32,7 +36,11 @@ __all__ = [
     "Codex",
     "CodexClient",
     "InvalidRequestError",
+    "ItemCompletedNotification",
+    "Notification",
     "Thread",
+    "TurnCompletedNotification",
+    "TurnHandle",
     "UnknownNotification",
     "closing_pipes",
     "sdk_client",
@@ -65,10 +73,11 @@ ApprovalHandler: TypeAlias = Callable[[str, dict[str, Any] | None], dict[str, An
 _ROOTS = [str(Path(package.__path__[0]).parent) for package in (trunkline, trunkline_cli)]
 
 
-def sdk_config(*arguments: str) -> CodexConfig:
+def sdk_config(*arguments: str, env: Mapping[str, str] | None = None) -> CodexConfig:
     """Return what the SDK needs to start `trunkline serve` in the place of `codex app-server`."""
     command = (sys.executable, "-m", "trunkline_cli", "serve", "--listen", "stdio://", *arguments)
-    return CodexConfig(launch_args_override=command, env={"PYTHONPATH": os.pathsep.join(_ROOTS)})
+    roots = {"PYTHONPATH": os.pathsep.join(_ROOTS)}
+    return CodexConfig(launch_args_override=command, env={**(env or {}), **roots})
 
 
 @contextlib.contextmanager
@@ -87,9 +96,11 @@ def closing_pipes(client: CodexClient) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sdk_client(*arguments: str, approve: ApprovalHandler | None = None) -> Iterator[CodexClient]:
+def sdk_client(
+    *arguments: str, approve: ApprovalHandler | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[CodexClient]:
     """Run a server, with these arguments, and the SDK's client that has done the handshake with it."""
-    with _CheckedClient(sdk_config(*arguments), approve) as client, closing_pipes(client):
+    with _CheckedClient(sdk_config(*arguments, env=env), approve) as client, closing_pipes(client):
         client.initialize()
         yield client
 
