@@ -63,12 +63,12 @@ logger = logging.getLogger(__name__)
 class _Peer:
     """A connection."""
 
-    __slots__ = ("connection", "threads", "unwanted")
+    __slots__ = ("connection", "is_initialized", "threads", "unwanted")
 
     def __init__(self, connection: Ref) -> None:
         self.connection = connection
-        self.unwanted: frozenset[str] | None = None
-        """Methods of notifications that it is not sent; None until it is initialized."""
+        self.is_initialized = False
+        self.unwanted: frozenset[str] = frozenset()
         self.threads: set[ThreadId] = set()
         """Threads that were passed a subscribing request of this connection. As the router's messages to a
         thread are in order, a close that follows finds them all. An unsubscribe takes none out: the thread
@@ -104,8 +104,6 @@ class Router(PooledActor):
         self._catalog = make_catalog(self)
         self._catalog_handlers = self._catalog.handlers
         self._peers: dict[ConnectionId, _Peer] = {}
-        # Initialized connections, by what they are not sent: whoever opted out costs a broadcast nothing.
-        self._audiences: dict[frozenset[str], dict[ConnectionId, Ref]] = {}
         self._threads: dict[ThreadId, _Loaded] = {}
         # The keys of `_threads`, ascending.
         self._loaded_ids: list[ThreadId] = []
@@ -157,20 +155,14 @@ class Router(PooledActor):
     def _on_connection_initialized(self, message: ConnectionInitialized) -> None:
         peer = self._peers.get(message.connection_id)
         if peer is not None:
+            peer.is_initialized = True
             peer.unwanted = message.unwanted
-            audience = self._audiences.setdefault(message.unwanted, {})
-            audience[message.connection_id] = peer.connection
 
     @handles(ConnectionClosed)
     def _on_connection_closed(self, message: ConnectionClosed) -> None:
         peer = self._peers.pop(message.connection_id, None)
         if peer is None:
             return
-        if peer.unwanted is not None:
-            audience = self._audiences[peer.unwanted]
-            del audience[message.connection_id]
-            if not audience:
-                del self._audiences[peer.unwanted]
         for thread_id in peer.threads:
             loaded = self._threads.get(thread_id)
             if loaded is not None:
@@ -264,10 +256,9 @@ class Router(PooledActor):
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         methods = message.chunk.methods
-        for unwanted, audience in self._audiences.items():
-            if not methods <= unwanted:
-                for connection in audience.values():
-                    post(connection, message)
+        for peer in self._peers.values():
+            if peer.is_initialized and not methods <= peer.unwanted:
+                post(peer.connection, message)
 
     @handles(Relay)
     def _on_relay(self, message: Relay) -> None:

@@ -170,13 +170,7 @@ class AppServer:
             TypeError: `deliver_to` is none of these.
 
         """
-        if not self._is_ready:
-            raise ServerStopped("the server is not running")
-        queue = QueueSink() if deliver_to is None else None
-        link = InProcessLink(name, Access(scopes=covers(scopes)), queue or _sink(deliver_to))
-        session = self._connect(link, None, InProcessSession)
-        link.attach(session, _ToConnection(session))
-        return InProcessConnection(session, link, queue)
+        return self._connect_to(_sink(deliver_to), name, scopes)
 
     def wait_closed(self, timeout_s: float | None = None) -> bool:
         """Wait until the client on stdio has gone, or somebody has called `stop`.
@@ -255,6 +249,14 @@ class AppServer:
         # The end of input, or of the pipe, ends the server.
         return _ToConnection(self._connect(link, self._closing.set), self._closing.set)
 
+    def _connect_to(self, sink: Sink, name: str, scopes: Iterable[Scope]) -> InProcessConnection:
+        if not self._is_ready:
+            raise ServerStopped("the server is not running")
+        link = InProcessLink(name, Access(scopes=covers(scopes)), sink)
+        session = self._connect(link, None, InProcessSession)
+        link.attach(session, _ToConnection(session))
+        return InProcessConnection(session, link, sink if isinstance(sink, QueueSink) else None)
+
     def _connect(
         self, link: Any, on_input_done: Callable[[], None] | None, kind: type[Connection] = Connection
     ) -> Ref:
@@ -320,6 +322,8 @@ class _ToConnection:
 
 
 def _sink(deliver_to: object) -> Sink:
+    if deliver_to is None:
+        return QueueSink()
     if isinstance(deliver_to, pykka.ActorRef):
         return ActorSink(deliver_to)
     if callable(deliver_to):

@@ -14,7 +14,7 @@ from trunkline_cli.exits import EXIT_INTERRUPTED
 
 __all__ = ["main"]
 
-_COMMANDS = ("attach", "load", "serve", "threads", "token")
+_COMMANDS = ("attach", "load", "serve", "threads")
 """Each is the function of this name in the module of this name."""
 
 

@@ -47,12 +47,6 @@ def pack(method_answer: AnswerWith, approval: AnswerWith) -> AnswerWith:
     return answer
 
 
-def test_the_page_shows_the_example_as_it_is() -> None:
-    source = (DOCS / "examples" / "packer.py").read_text()
-
-    assert f"```python\n{source}```\n" in (DOCS / "agents.md").read_text()
-
-
 def test_the_packer_packs_what_matches(packer: Agent, logs: Path) -> None:
     done = run(packer, "*.log", answer=pack(user_says("store"), accept), cwd=logs)
 

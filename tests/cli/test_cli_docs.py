@@ -8,12 +8,11 @@ import pytest
 from trunkline_cli.attach import attach
 from trunkline_cli.serve import serve
 from trunkline_cli.threads import threads
-from trunkline_cli.token import token
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 
 
-@pytest.mark.parametrize("command", [attach, serve, threads, token])
+@pytest.mark.parametrize("command", [attach, serve, threads])
 def test_the_page_names_every_option_and_its_variable(command: click.Command) -> None:
     text = PAGE.read_text()
     for option in command.params:

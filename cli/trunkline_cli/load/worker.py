@@ -7,12 +7,11 @@ import gc
 import resource
 import signal
 import socket
-import ssl
 import time
 from collections import Counter, deque
 from multiprocessing.connection import Connection
 
-from trunkline_cli.load import messages, model, wire
+from trunkline_cli.load import messages, model
 from trunkline_cli.load.client import Client, TimedOut, Wait
 from trunkline_cli.load.loop import READ, Loop
 from trunkline_cli.load.script import run_script
@@ -35,8 +34,7 @@ class Worker:
         self.loop = Loop()
         self.scenario = job.scenario
         self.target = job.target
-        self.address = _address(job.target)
-        self.tls = ssl.create_default_context() if job.target.is_secure else None
+        self.address = _address(job.target.host, job.target.port)
         self.headers = job.headers
         self.threads = job.threads
         self.logs: dict[str, ThreadLog] = {}
@@ -245,9 +243,7 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _address(target: wire.Target) -> tuple[int, tuple[str, int] | str]:
+def _address(host: str, port: int) -> tuple[int, tuple[str, int]]:
     """Look a host up, once."""
-    if target.socket_path is not None:
-        return socket.AF_UNIX, target.socket_path
-    family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)[0]
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return family, (str(address[0]), int(address[1]))
