@@ -122,7 +122,8 @@ def _own_server(agent: str) -> Iterator[str]:
     try:
         yield server.listeners[0].url
     finally:
-        server.stop(grace_s=0)  # who leaves does not wait for the turn
+        with _signals(lambda _: None):  # or one more Ctrl-C would leave a command behind that is being ended
+            server.stop(grace_s=0)  # who leaves does not wait for the turn
 
 
 class _Inbox:

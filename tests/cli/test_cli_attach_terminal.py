@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +116,21 @@ def test_a_second_ctrl_c_leaves_while_the_turn_still_runs(tmp_path: Path) -> Non
         terminal.wait_for("interrupting; Ctrl-C again leaves")
         terminal.type(CTRL_C)
         assert terminal.wait_end() == 130
+
+
+def test_who_is_impatient_leaves_no_command_behind(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(held), attached("--yes", cwd=tmp_path) as terminal:
+        terminal.enter("exec 3> held; trap '' TERM INT; echo deaf; while :; do sleep 1; done")
+        terminal.wait_for("\ndeaf\n")
+        while terminal.process.poll() is None:
+            terminal.type(CTRL_C)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                terminal.process.wait(0.05)
+        # A pipe ends when nobody holds it any more.
+        assert select.select([held], [], [], PATIENCE_S)[0], "the command is still there"
+        assert os.read(held, 1) == b""
 
 
 def test_ctrl_c_clears_a_line_before_it_leaves(server: Server) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from websockets.sync.server import ServerConnection
 
 from cli.fakes import fake_server, handshake
+from cli.processes import ENVIRONMENT, PATIENCE_S, command
 from trunkline.version import VERSION
 from trunkline_cli.main import main
 from trunkline_cli.threads import table
@@ -168,3 +172,16 @@ def test_the_last_column_takes_what_a_terminal_leaves() -> None:
     assert [len(line) for line in table(rows, 80)] == [59, 80]
     assert [len(line) for line in table(rows, 10)][1] == 36 + 2 + 6 + 2 + 7 + 2 + 20
     assert [len(line) for line in table(rows, None)][1] == 155
+
+
+def test_ctrl_c_while_it_is_still_being_loaded_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    result = subprocess.run(
+        command("attach"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])},
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (130, "")
