@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from typing import Any
 
 import click
@@ -16,6 +18,9 @@ __all__ = ["main"]
 
 _COMMANDS = ("attach", "load", "serve", "threads")
 """Each is the function of this name in the module of this name."""
+
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a write to a file fails with. Every other file than the output has its own errors."""
 
 
 class _Commands(click.Group):
@@ -39,6 +44,18 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            _drop_output()
+            raise click.ClickException(f"cannot write the output: {error.strerror}") from error
+
+
+def _drop_output() -> None:
+    """Give up on standard output: what is still to be written to it must not fail once more at the exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

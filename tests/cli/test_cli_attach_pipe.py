@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -128,6 +129,43 @@ def test_a_signal_ends_a_pipe_with_its_number(number: signal.Signals, code: int)
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, process.returncode) == ("", code)
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_empty(closed: str) -> None:
+    result = in_shell(f"echo 'text hello' | {{ exec {closed}; $TRUNKLINE attach --agent script; }}")
+    assert result.returncode == 0
+    assert result.stdout == ("hello\n" if closed == "2>&-" else "")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_disk_that_is_full_is_one_line() -> None:
+    result = in_shell("echo 'text hello' | $TRUNKLINE attach --agent script > /dev/full")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "Error: cannot write the output: No space left on device"
+    assert "Traceback" not in result.stderr
+
+
+def test_a_directory_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    result = in_shell("rmdir $PWD; echo 'text hello' | $TRUNKLINE attach --agent script", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: cannot start the thread: "
+        "the server's working directory is gone, and no `cwd` given (-32600)\n"
+    )
+
+
+def in_shell(script: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script of `sh`, in which `$TRUNKLINE` is the command."""
+    return subprocess.run(
+        ["/bin/sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**ENVIRONMENT, "TRUNKLINE": shlex.join(command())},
+        cwd=cwd,
+        check=False,
+    )
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_of_ours() -> None:

@@ -163,7 +163,7 @@ class LocalCatalog:
 
     def _start_thread(self, request: Request, params: ThreadStartParams) -> None:
         check_start(params)
-        base = self._context.config.cwd or Path.cwd()
+        base = self._context.config.cwd or _current_directory(params)
         record = new_record(params, base=base, agent_name=self._context.agent_name)
         self._load(record, None, Origin.NEW)
         self._desk.pass_to_thread(request, record.id)
@@ -241,3 +241,13 @@ def _page_json(data: list[JsonObject], next_cursor: str | None, backwards_cursor
         "backwardsCursor": backwards_cursor,
         "readStates": {},
     }
+
+
+def _current_directory(params: ThreadStartParams) -> Path:
+    """Return the directory of this process, to which a thread's may be relative."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        if params.cwd is not None and Path(params.cwd).is_absolute():
+            return Path("/")
+        raise errors.invalid_request("the server's working directory is gone, and no `cwd` given") from None
