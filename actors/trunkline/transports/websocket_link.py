@@ -27,6 +27,7 @@ from trunkline.transports.framing import TEXT_FRAMING, TextFraming
 from trunkline.transports.handshake import Handshake, Site
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
+from trunkline.transports.short_cut import Boundary, whole_text
 from trunkline.transports.texts import TextCollector
 from trunkline.transports.turns import Window
 
@@ -102,6 +103,7 @@ class WebSocketLink:
     """
 
     __slots__ = (
+        "_boundary",
         "_events",
         "_gone",
         "_handshake",
@@ -161,6 +163,7 @@ class WebSocketLink:
         self._is_paused = False
         self._received = 0
         self._texts = TextCollector(name)
+        self._boundary = Boundary()
         self._timer: Timer | None = None
 
     # The Link, for any thread.
@@ -290,9 +293,17 @@ class WebSocketLink:
 
     def _receive(self, data: bytes) -> None:
         """Parse what was read, hand on its texts, and see whether it ends the connection."""
+        if self._boundary.is_here and self._state is State.OPEN:
+            text = whole_text(data, self._limits.max_message_bytes)
+            if text is not None:
+                self._received += len(data)
+                self._hand_on([text])
+                return
         protocol = self._protocol
         protocol.receive_data(data)
-        texts, error = self._texts.collect(cast("list[Frame]", protocol.events_received()))
+        frames = cast("list[Frame]", protocol.events_received())
+        self._boundary.note(len(data), frames)
+        texts, error = self._texts.collect(frames)
         if error is not None and protocol.state is _PROTOCOL_OPEN:
             protocol.fail(CloseCode.INVALID_DATA, error)
         self._received += len(data)
