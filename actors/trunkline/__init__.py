@@ -1,5 +1,6 @@
 """One agent, many clients: an app-server and message router built of Pykka actors."""
 
+from trunkline.actor import Dispatcher, PooledActor, handles, post
 from trunkline.agents.base import (
     Agent,
     AgentFactory,
@@ -15,6 +16,8 @@ from trunkline.errors import (
     ConfigError,
     Disconnected,
     ListenUrlError,
+    Overloaded,
+    PromptRefused,
     RpcError,
     ServerStopped,
     StartError,
@@ -25,6 +28,7 @@ from trunkline.errors import (
 from trunkline.futures import Future
 from trunkline.inprocess.connection import InProcessConnection
 from trunkline.inprocess.deliveries import Closed, Delivery, Notification, Prompt
+from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
 from trunkline.version import VERSION
 
@@ -42,6 +46,7 @@ __all__ = [
     "Decision",
     "Delivery",
     "Disconnected",
+    "Dispatcher",
     "FileChangeItem",
     "Future",
     "InProcessConnection",
@@ -49,14 +54,20 @@ __all__ = [
     "ListenUrlError",
     "Listening",
     "Notification",
+    "Overloaded",
+    "PooledActor",
     "Prompt",
+    "PromptRefused",
     "Question",
     "RpcError",
     "ServerStopped",
     "StartError",
+    "ThreadHandle",
     "TrunklineError",
     "Turn",
     "TurnFailed",
     "TurnInterrupted",
     "__version__",
+    "handles",
+    "post",
 ]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
-from trunkline.agents.base import AgentFactory
+from trunkline.agents.base import AgentLike
 from trunkline.errors import ConfigError
 from trunkline.transports.entrances import EntranceOptions
 
-__all__ = ["Config", "Limits"]
+__all__ = ["Config", "Limits", "Settings"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -43,6 +43,9 @@ class Limits:
     """Bytes of events that a thread keeps for the same."""
     snapshot_bytes: int = 8 * MIB
     """Bytes of items in the answer to a resume or read; the newest ones, and where the older ones are."""
+    max_unconfirmed_events: int = 1_024
+    """Events and prompts of a host's that one thread may not have confirmed; more are refused. Their bytes
+    may be an eighth of `log_bytes`."""
     inbox_high_water: int = 2_048
     """Events of a turn that may wait for its thread before its agent waits."""
 
@@ -61,8 +64,10 @@ class Config:
     in-process connections only."""
     entrances: EntranceOptions = field(default_factory=EntranceOptions)
     """Who may come in over a socket."""
-    agent: str | AgentFactory = "shell"
-    """What answers turns: `shell`, `script`, `package.module:Class`, or a factory."""
+    agent: AgentLike = "shell"
+    """What answers turns: `shell`, `script`, `package.module:Class`; a class, of which each thread gets an
+    object of its own; a function that makes them; or an object that answers the turns of all threads, on
+    several OS threads at once. None for no agent: threads then take no turns, only what is published."""
     upstream: tuple[str, ...] = ()
     """A program that is an app-server on its standard input and output, and its arguments: it is started
     as a child and answers in the place of agents here. Empty for none."""
@@ -86,6 +91,8 @@ class Config:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        if isinstance(self.listen, str):
+            raise ConfigError(f'listen must be a tuple of URLs, such as ("{self.listen}",)')
         if self.workers < 1:
             raise ConfigError(f"workers must be 1 or more, not {self.workers}")
         if self.unload_after_s is not None and self.unload_after_s < 0:
@@ -99,3 +106,21 @@ class Config:
         for name in self.limits.__slots__:
             if getattr(self.limits, name) <= 0:
                 raise ConfigError(f"{name} must be more than 0, not {getattr(self.limits, name)}")
+
+
+class Settings(TypedDict, total=False):
+    """The settings of a `Config`, as arguments."""
+
+    listen: tuple[str, ...]
+    entrances: EntranceOptions
+    agent: AgentLike
+    upstream: tuple[str, ...]
+    cwd: Path | None
+    store: Path | Literal["memory"]
+    unload_after_s: float | None
+    interrupt_grace_s: float
+    turn_timeout_s: float | None
+    prompt_timeout_s: float | None
+    prompt_without_subscriber: Literal["wait", "refuse"]
+    workers: int
+    limits: Limits

@@ -26,6 +26,7 @@ from trunkline.agents.events import (
     TurnEvent,
     TurnStatus,
 )
+from trunkline.agents.registry import no_agent
 from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import TurnInterrupted
@@ -252,6 +253,8 @@ class ConversationEngine:
 
     def start_turn(self, request: Request, params: TurnStartParams) -> None:
         """Answer `turn/start`. It steers while a turn runs: two clients who start at once share one."""
+        if self._workshop.agent_factory is no_agent:
+            raise errors.invalid_request("this server has no agent: its threads take no turns")
         check_turn_input(params)
         if self._running is not None:
             self._feed.reply(request, {"turn": self._running.state.summary_json()})

@@ -108,10 +108,6 @@ class Engine(Protocol):
         """Interrupt the running turn, if there is one."""
         ...
 
-    def taken(self, size: int) -> None:
-        """Note that a subscriber's socket has taken `size` bytes."""
-        ...
-
     def batch_ended(self) -> None:
         """Look after what the batch has changed, once its events are out."""
         ...
@@ -158,6 +154,11 @@ class Seat(Protocol):
     @property
     def inbox_depth(self) -> int:
         """Messages that wait for the actor. Any thread may ask."""
+        ...
+
+    @property
+    def is_held(self) -> bool:
+        """Whether those who publish have to wait: even the fastest subscriber is far behind."""
         ...
 
     def subscribe(

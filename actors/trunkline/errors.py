@@ -6,6 +6,8 @@
      +-- StartError             a part could not come up (an address in use, a file not readable)
      +-- ServerStopped          the server was asked for something after stop()
      +-- RpcError               a request failed and is answered with an error (see protocol.errors)
+     +-- Overloaded             a host publishes faster than a thread's subscribers read
+     +-- PromptRefused          a host's prompt was answered by nobody who agreed to answer
      +-- Disconnected           an in-process connection ended before a request of it was answered
      +-- TurnInterrupted        raised inside an agent whose turn was interrupted
      +-- TurnFailed             raised by an agent to end its turn as failed, with a reason for the client
@@ -21,6 +23,8 @@ __all__ = [
     "ConfigError",
     "Disconnected",
     "ListenUrlError",
+    "Overloaded",
+    "PromptRefused",
     "RpcError",
     "ServerStopped",
     "StartError",
@@ -69,6 +73,23 @@ class RpcError(TrunklineError):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.code})"
+
+
+class Overloaded(TrunklineError):
+    """So much that was published into a thread is not confirmed that no more is taken for now."""
+
+    def __init__(self, thread_id: str, unconfirmed: int) -> None:
+        super().__init__(thread_id, unconfirmed)
+        self.thread_id = thread_id
+        self.unconfirmed = unconfirmed
+        """Events that are not confirmed, about."""
+
+    def __str__(self) -> str:
+        return f"thread {self.thread_id} takes no more for now: {self.unconfirmed} events are not confirmed"
+
+
+class PromptRefused(TrunklineError):
+    """A prompt of the host's has ended without an answer. The text says why."""
 
 
 class Disconnected(TrunklineError):

@@ -35,6 +35,7 @@ __all__ = [
     "Forked",
     "HostAnswer",
     "HostCall",
+    "HostEvent",
     "InputEnded",
     "InterruptOverdue",
     "InterruptTurn",
@@ -46,6 +47,8 @@ __all__ = [
     "PromptAnswer",
     "PromptEnded",
     "PromptOverdue",
+    "Publish",
+    "RaisePrompt",
     "Received",
     "Ref",
     "Refuse",
@@ -251,6 +254,31 @@ class Request(Message, frozen=True):
     """Whether the client is in this process and takes events as they are."""
 
 
+class Publish(Message, frozen=True):
+    """The host publishes a notification into a thread. The Router passes it on."""
+
+    thread_id: ThreadId
+    method: str
+    params: JsonObject
+    future: Future[int]
+    """Told the number of the event, or an error."""
+
+
+class RaisePrompt(Message, frozen=True):
+    """The host asks the subscribers of a thread something. The Router passes it on."""
+
+    thread_id: ThreadId
+    method: str
+    params: JsonObject
+    timeout_s: float | None
+    future: Future[JsonObject]
+    """Told the answer, or an error."""
+
+
+HostEvent: TypeAlias = Publish | RaisePrompt
+"""What a host has a thread publish."""
+
+
 class Summary(Message, frozen=True):
     """What the router has to know of a loaded thread."""
 
@@ -378,6 +406,8 @@ class PromptOverdue(Message, frozen=True):
     """A prompt has been open for as long as one may be, unless it has ended."""
 
     prompt_id: int
+    timeout_s: float
+    """How long that is, for those who are told."""
 
 
 class InterruptTurn(Message, frozen=True):

@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 class _Prompt:
     """A prompt that is open."""
 
-    __slots__ = ("event", "kind", "left", "method", "misfits", "reply")
+    __slots__ = ("event", "is_turns", "kind", "left", "method", "misfits", "reply")
 
-    def __init__(self, method: str, reply: Callable[[Answer], None]) -> None:
+    def __init__(self, method: str, reply: Callable[[Answer], None], *, is_turns: bool) -> None:
         self.method = method
+        self.is_turns = is_turns
         self.kind: PromptKind = prompt_kind(method)
         self.event: Event | None = None
         self.reply = reply
@@ -63,33 +64,34 @@ class Prompts:
         self._clock = clock
         self._on_new = on_new
         self._open: dict[int, _Prompt] = {}
-        # Seconds with a prompt open, up to the moment from which one is open now (None: none is).
+        # Seconds with a turn's prompt open, up to the moment from which one is open now (None: none is).
         self._waited_s = 0.0
         self._waiting_since: float | None = None
 
     @property
     def waited_s(self) -> float:
-        """For how many seconds, all in all, at least one prompt was open."""
+        """For how many seconds, all in all, at least one prompt of a turn was open."""
         since = self._waiting_since
         return self._waited_s + (0.0 if since is None else self._clock.monotonic() - since)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def new(self, method: str, reply: Callable[[Answer], None]) -> int:
+    def new(self, method: str, reply: Callable[[Answer], None], *, is_turns: bool = True) -> int:
         """Open a prompt, which counts from now on; `publish` sends it.
 
         Args:
             method: the server request.
             reply: called once, with how it was settled; must not block.
+            is_turns: whether it is the running turn's, and ends with that.
 
         Returns:
             Its request id.
 
         """
         prompt_id = next(self._ids)
-        self._open[prompt_id] = _Prompt(method, reply)
-        if self._waiting_since is None:
+        self._open[prompt_id] = _Prompt(method, reply, is_turns=is_turns)
+        if is_turns and self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
         self._on_new(prompt_id)
         return prompt_id
@@ -191,8 +193,8 @@ class Prompts:
         self._settle(prompt_id, Answer("dropped"))
 
     def drop_all(self) -> None:
-        """End every prompt without an answer, and tell everybody."""
-        for prompt_id in list(self._open):
+        """End every prompt of the turn without an answer, and tell everybody."""
+        for prompt_id in [key for key, prompt in self._open.items() if prompt.is_turns]:
             self._settle(prompt_id, Answer("dropped"))
 
     def abandon(self) -> None:
@@ -218,7 +220,7 @@ class Prompts:
 
     def _settle(self, prompt_id: int, answer: Answer) -> None:
         prompt = self._open.pop(prompt_id)
-        if not self._open:
+        if self._waiting_since is not None and not any(each.is_turns for each in self._open.values()):
             self._waited_s, self._waiting_since = self.waited_s, None
         prompt.reply(answer)
         # `reason` is not in the reference.

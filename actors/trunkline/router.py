@@ -6,6 +6,7 @@ and not all. What concerns no single thread, or one that is not loaded, its cata
 
 Accepts  ConnectionOpened, ConnectionInitialized, ConnectionClosed, Request, from connections
          ThreadChanged, ThreadIdle, StillLoaded, ThreadStopped, Broadcast, Relay, from threads
+         Publish, RaisePrompt, from the host
          Drain, InterruptTurns, StopThreads, CloseConnections, from the server
          and what its catalog's `handlers` are for
 Sends    to connections: Reply, Refuse, Broadcast, Close, what is in a Relay
@@ -22,7 +23,7 @@ from typing import Any
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.engines import ENDS_THREAD, NOT_LOADED, MakeCatalog, MakeEngine, Numbering
-from trunkline.errors import RpcError
+from trunkline.errors import RpcError, ServerStopped
 from trunkline.log import Chunk, Event
 from trunkline.messages import (
     Broadcast,
@@ -32,8 +33,11 @@ from trunkline.messages import (
     ConnectionInitialized,
     ConnectionOpened,
     Drain,
+    HostEvent,
     InterruptTurn,
     InterruptTurns,
+    Publish,
+    RaisePrompt,
     Ref,
     Refuse,
     Relay,
@@ -85,8 +89,8 @@ class _Loaded:
         self.summary = Summary({"type": "idle"}, is_running=False)
         self.peers: set[ConnectionId] = set()
         """The other side of `_Peer.threads`."""
-        self.waiting: list[Request] | None = None
-        """Requests that came while the thread decides whether to unload; None while it does not."""
+        self.waiting: list[Request | HostEvent] | None = None
+        """What came for it while the thread decides whether to unload; None while it does not."""
 
 
 class Router(PooledActor):
@@ -128,6 +132,8 @@ class Router(PooledActor):
             logger.exception("x router: a %s could not be handled", type(message).__name__)
             if isinstance(message, Request):
                 post(message.reply_to, Refuse(message.id, errors.internal()))
+            elif isinstance(message, HostEvent):
+                message.future.fail(errors.internal())
         return None
 
     def on_batch_end(self) -> None:
@@ -142,6 +148,8 @@ class Router(PooledActor):
         """Answer what came too late."""
         if isinstance(message, Request):
             post(message.reply_to, Refuse(message.id, errors.draining()))
+        elif isinstance(message, HostEvent):
+            message.future.fail(ServerStopped("the server is not running"))
 
     # Connections
 
@@ -210,6 +218,23 @@ class Router(PooledActor):
             raise errors.thread_closing(thread_id)
         if request.method.name in ENDS_THREAD:
             loaded.waiting = []  # until it has stopped, or says that it goes on
+
+    @handles(Publish)
+    def _on_publish(self, message: Publish) -> None:
+        self._pass_to_loaded(message)
+
+    @handles(RaisePrompt)
+    def _on_raise_prompt(self, message: RaisePrompt) -> None:
+        self._pass_to_loaded(message)
+
+    def _pass_to_loaded(self, message: HostEvent) -> None:
+        loaded = self._threads.get(message.thread_id)
+        if loaded is None:
+            message.future.fail(errors.thread_not_found(message.thread_id))
+        elif loaded.waiting is not None:
+            loaded.waiting.append(message)
+        elif not post(loaded.thread, message):
+            message.future.fail(errors.thread_closing(message.thread_id))
 
     # For the catalog: see `Desk`
 
@@ -312,8 +337,11 @@ class Router(PooledActor):
             event = Event(0, method, None, measure(params), params, at_ms, to_everybody=True)
             self._on_broadcast(Broadcast(thread_id, Chunk([event])))
 
-    def _pass_again(self, thread_id: ThreadId, requests: list[Request] | None) -> None:
-        for request in requests or ():
+    def _pass_again(self, thread_id: ThreadId, waiting: list[Request | HostEvent] | None) -> None:
+        for request in waiting or ():
+            if not isinstance(request, Request):
+                self._pass_to_loaded(request)
+                continue
             try:
                 self.pass_to_thread(request, thread_id)
             except RpcError as error:

@@ -6,6 +6,7 @@ touches signal handlers, logging configuration or the working directory.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import sys
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import pykka
 
@@ -22,7 +23,7 @@ from trunkline.access import Access, Scope, covers
 from trunkline.actor import Dispatcher, post
 from trunkline.backends import make_backend
 from trunkline.clock import Clock
-from trunkline.config import Config
+from trunkline.config import Config, Settings
 from trunkline.connection import Connection
 from trunkline.context import Context
 from trunkline.errors import ServerStopped
@@ -41,6 +42,7 @@ from trunkline.messages import (
     Ref,
     StopThreads,
 )
+from trunkline.publishing import ThreadHandle, ThreadHandles
 from trunkline.router import Router
 from trunkline.timers import Timers
 from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
@@ -50,7 +52,7 @@ from trunkline.transports.listen import StdioListen, parse_listen_url
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
 from trunkline.transports.websocket_link import WebSocketLimits
-from trunkline.types import ConnectionId
+from trunkline.types import ConnectionId, ThreadId
 
 __all__ = ["AppServer", "Listening"]
 
@@ -76,7 +78,7 @@ class Listening:
 class AppServer:
     """An app-server: threads, their agents, and the clients that attach to them.
 
-        with AppServer(Config(listen=("ws://127.0.0.1:0",), agent="script")) as server:
+        with AppServer(listen=("ws://127.0.0.1:0",), agent="script") as server:
             print(server.listeners[0].url)
             server.wait_closed()
 
@@ -84,6 +86,7 @@ class AppServer:
 
     Args:
         config: how it is set up; the defaults open no listener.
+        settings: further settings, by the names they have in `Config`, in place of those of `config`.
         clock: by which the server waits, for tests (`trunkline.testing.ManualClock`); None is the machine's.
 
     Raises:
@@ -91,8 +94,10 @@ class AppServer:
 
     """
 
-    def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
-        self.config = config or Config()
+    def __init__(
+        self, config: Config | None = None, *, clock: Clock | None = None, **settings: Unpack[Settings]
+    ) -> None:
+        self.config = dataclasses.replace(config or Config(), **settings)
         self._listens = [parse_listen_url(url) for url in self.config.listen]
         self._entrances = self._make_entrances()
         self._backend = make_backend(self.config)
@@ -109,6 +114,7 @@ class AppServer:
         self._stopped = threading.Event()
         # Holds one token until somebody begins to stop: `list.pop` is atomic, so one caller gets it.
         self._stop_token: list[None] = []
+        self._handles = ThreadHandles(self._make_handle)
 
     @property
     def listeners(self) -> tuple[Listening, ...]:
@@ -172,6 +178,19 @@ class AppServer:
         """
         return self._connect_to(_sink(deliver_to), name, scopes)
 
+    def thread(self, thread_id: str) -> ThreadHandle:
+        """Return a thread, for the host to publish into. Any thread; never blocks.
+
+        Whether there is such a thread, and whether it is loaded, is seen when something is published.
+
+        Raises:
+            ServerStopped: The server is not running.
+
+        """
+        if not self._is_ready:
+            raise ServerStopped("the server is not running")
+        return self._handles.get(ThreadId(thread_id))
+
     def wait_closed(self, timeout_s: float | None = None) -> bool:
         """Wait until the client on stdio has gone, or somebody has called `stop`.
 
@@ -221,6 +240,13 @@ class AppServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _make_handle(self, thread_id: ThreadId) -> ThreadHandle:
+        assert self._router is not None
+        limits = self.config.limits
+        return ThreadHandle(
+            thread_id, self._router, limits.max_unconfirmed_events, max_bytes=limits.log_bytes // 8
+        )
 
     def _start_listeners(self) -> None:
         if self._entrances.are_wanted:

@@ -5,7 +5,8 @@ the live events that follow are in one order. What is said in the thread is its 
 feed's; here is who is attached, and how the thread's life begins and ends.
 
 Accepts  Request (of a method that names the thread), ConnectionClosed, Progress, PromptAnswer,
-         PromptOverdue, Unload, InterruptTurn, TellSummary; and what its engine's `handlers` are for
+         PromptOverdue, Publish, RaisePrompt, PaceDue, Unload, InterruptTurn, TellSummary; and what its
+         engine's `handlers` are for
 Sends    to connections: Reply, Refuse, Subscribed, Deliver, FellBehind, PromptEnded
          to the router:  Broadcast, Relay (of Unsubscribed), ThreadChanged, ThreadIdle, StillLoaded,
                          ThreadStopped
@@ -25,11 +26,14 @@ from trunkline.feed import Feed
 from trunkline.log import EventLog
 from trunkline.messages import (
     ConnectionClosed,
+    HostEvent,
     InterruptTurn,
     Message,
     Progress,
     PromptAnswer,
     PromptOverdue,
+    Publish,
+    RaisePrompt,
     Ref,
     Refuse,
     Relay,
@@ -45,8 +49,10 @@ from trunkline.messages import (
     Unload,
     Unsubscribed,
 )
+from trunkline.pacing import PaceDue, Pacing
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
+from trunkline.publications import Publications
 from trunkline.types import JsonObject, ThreadId
 
 __all__ = ["Thread"]
@@ -102,6 +108,8 @@ class Thread(PooledActor):
             thread_id, self.feed, context.prompt_ids, context.timers.clock, self._watch_prompt
         )
         """The open prompts."""
+        self._publications = Publications(thread_id, self.feed, self.prompts)
+        self._pacing = Pacing(self.feed, context.timers, self.actor_ref)
         self._engine = make_engine(self)
         self._engine_handlers = self._engine.handlers
         # What the router was told last.
@@ -129,6 +137,9 @@ class Thread(PooledActor):
         self._see_attended()
         self.feed.flush()
         self._tell_summary()
+        self._pacing.batch_ended()
+        if not self._pacing.is_held:
+            self._publications.confirm()
         self._engine.batch_ended()
         self._watch_idle()
 
@@ -147,6 +158,9 @@ class Thread(PooledActor):
 
     def on_undelivered(self, message: Any) -> None:
         """Answer what came too late."""
+        if isinstance(message, HostEvent):
+            message.future.fail(errors.thread_closing(self._id))
+            return
         request = message if isinstance(message, Request) else self._engine.undelivered(message)
         if request is not None:
             post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
@@ -177,7 +191,29 @@ class Thread(PooledActor):
         unsubscribed = Unsubscribed(self._id, reply, self.feed.generation)
         self.feed.tell(self._router, Relay(request.reply_to, unsubscribed))
 
+    # From the host
+
+    @handles(Publish)
+    def _on_publish(self, message: Publish) -> None:
+        self._publications.publish(message)
+
+    @handles(RaisePrompt)
+    def _on_raise_prompt(self, message: RaisePrompt) -> None:
+        # The status may be another then, and is told first.
+        prompt_id = self._publications.raise_prompt(message, self._engine.prompt_settled)
+        if message.timeout_s is not None:
+            self._refuse_later(prompt_id, message.timeout_s)
+
+    @handles(PaceDue)
+    def _on_pace_due(self, message: PaceDue) -> None:
+        self._pacing.due(message)
+
     # For the engine: see `Seat`
+
+    @property
+    def is_held(self) -> bool:
+        """Whether those who publish have to wait for subscribers."""
+        return self._pacing.is_held
 
     def subscribe(
         self, request: Request, snapshot: Callable[[], JsonObject], after_seq: int | None = None
@@ -229,7 +265,7 @@ class Thread(PooledActor):
 
     @handles(Progress)
     def _on_progress(self, message: Progress) -> None:
-        self._engine.taken(message.size)
+        self._pacing.taken(message.size)
         self.feed.progress(message.connection_id, message.generation, message.size)
 
     @handles(InterruptTurn)
@@ -246,12 +282,14 @@ class Thread(PooledActor):
     def _watch_prompt(self, prompt_id: int) -> None:
         timeout_s = self._context.config.prompt_timeout_s
         if timeout_s is not None:
-            self._context.timers.tell_later(timeout_s, self.actor_ref, PromptOverdue(prompt_id))
+            self._refuse_later(prompt_id, timeout_s)
+
+    def _refuse_later(self, prompt_id: int, timeout_s: float) -> None:
+        self._context.timers.tell_later(timeout_s, self.actor_ref, PromptOverdue(prompt_id, timeout_s))
 
     @handles(PromptOverdue)
     def _on_prompt_overdue(self, message: PromptOverdue) -> None:
-        timeout_s = self._context.config.prompt_timeout_s
-        if self.prompts.refuse(message.prompt_id, f"nobody answered within {timeout_s:g} s"):
+        if self.prompts.refuse(message.prompt_id, f"nobody answered within {message.timeout_s:g} s"):
             self._engine.prompt_settled()
 
     def _see_attended(self) -> None:
@@ -309,6 +347,7 @@ class Thread(PooledActor):
         if self._has_ended:
             return
         self._has_ended = True
+        self._publications.confirm()
         self.prompts.abandon()
         self._engine.abandon(has_failed=has_failed)
         post(self._router, ThreadStopped(self._id, self.actor_ref, has_failed))

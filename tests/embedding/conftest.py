@@ -4,11 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from trunkline import AppServer, Config
+from embedding.hosts import Inbox
+from trunkline import AppServer
 
 
 @pytest.fixture
 def server() -> Iterator[AppServer]:
     """A server without a listener, with the script agent."""
-    with AppServer(Config(agent="script", unload_after_s=None)) as server:
+    with AppServer(agent="script", unload_after_s=None) as server:
         yield server
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    """What a client was given."""
+    return Inbox()

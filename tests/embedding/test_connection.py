@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 import pykka
 import pytest
 
+from embedding.hosts import Inbox, get, initialized, start_thread, start_turn
 from houses import LocalHouse, Puppets, look_into
 from trunkline import (
     AppServer,
@@ -21,8 +21,6 @@ from trunkline import (
     Config,
     Delivery,
     Disconnected,
-    Future,
-    InProcessConnection,
     Limits,
     Notification,
     Prompt,
@@ -32,59 +30,6 @@ from trunkline import (
 from trunkline.inprocess import link
 from trunkline.testing import settle
 from wires import PATIENCE_S
-
-
-class Inbox:
-    """A callback that keeps what it is called with."""
-
-    def __init__(self) -> None:
-        self.all: list[Delivery] = []
-        self._queue: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-
-    def __call__(self, delivery: Delivery) -> None:
-        self.all.append(delivery)
-        self._queue.put(delivery)
-
-    def wait(self, method: str) -> Any:
-        """Wait for a notification or prompt; what comes before it is passed over."""
-        while True:
-            delivery = self._queue.get(timeout=PATIENCE_S)
-            if not isinstance(delivery, Closed) and delivery.method == method:
-                return delivery
-
-    def wait_closed(self) -> Closed:
-        while not isinstance(delivery := self._queue.get(timeout=PATIENCE_S), Closed):
-            pass
-        return delivery
-
-    def methods(self) -> list[str]:
-        return [delivery.method for delivery in self.all if not isinstance(delivery, Closed)]
-
-
-@pytest.fixture
-def inbox() -> Inbox:
-    return Inbox()
-
-
-def get(future: Future[Any]) -> Any:
-    return future.get(timeout=PATIENCE_S)
-
-
-def initialized(server: AppServer, deliver_to: Any = None, **arguments: Any) -> InProcessConnection:
-    connection = server.connect(deliver_to)
-    get(connection.initialize("host", **arguments))
-    return connection
-
-
-def start_thread(connection: InProcessConnection) -> str:
-    thread_id: str = get(connection.request("thread/start"))["thread"]["id"]
-    return thread_id
-
-
-def start_turn(connection: InProcessConnection, thread_id: str, text: str) -> str:
-    params = {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
-    turn_id: str = get(connection.request("turn/start", params))["turn"]["id"]
-    return turn_id
 
 
 def test_a_whole_turn_with_a_prompt_comes_as_typed_values(server: AppServer, inbox: Inbox) -> None:

@@ -36,6 +36,7 @@ from trunkline.types import JsonObject, ThreadId, TurnId
 __all__ = [
     "Agent",
     "AgentFactory",
+    "AgentLike",
     "AgentMessage",
     "ApprovalPolicy",
     "CommandItem",
@@ -105,6 +106,9 @@ _GROUP_CHARS = 16 * 1024
 
 AgentFactory: TypeAlias = Callable[[], Agent]
 """Makes the agent of one thread: an `Agent` class, or any function without arguments."""
+
+AgentLike: TypeAlias = str | AgentFactory | Agent | None
+"""What a server can be given as its agent: see `Config.agent`."""
 
 
 class Turn:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from types import ModuleType
 from typing import TypeGuard
 
-from trunkline.agents.base import Agent, AgentFactory
+from trunkline.agents.base import Agent, AgentFactory, AgentLike
 from trunkline.agents.script import ScriptAgent
 from trunkline.agents.shell import ShellAgent
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, TurnFailed
 
-__all__ = ["load_agent"]
+__all__ = ["agent_factory", "load_agent", "no_agent"]
 
 _OWN: dict[str, type[Agent]] = {"script": ScriptAgent, "shell": ShellAgent}
 
@@ -40,6 +41,35 @@ def load_agent(name: str) -> AgentFactory:
     _try(name, found)
     factory: AgentFactory = found  # type: ignore[assignment]  # it has just been seen to make one
     return factory
+
+
+def agent_factory(agent: AgentLike) -> AgentFactory:
+    """Return what makes the agents of threads; `no_agent` for None.
+
+    Args:
+        agent: a name for `load_agent`, a class or function, an object that is the agent of all threads, or
+            None.
+
+    Raises:
+        ConfigError: it is none of these.
+
+    """
+    if agent is None:
+        return no_agent
+    if isinstance(agent, str):
+        return load_agent(agent)
+    if isinstance(agent, Agent):
+        return lambda: agent
+    if isinstance(agent, type) and (not issubclass(agent, Agent) or inspect.isabstract(agent)):
+        raise ConfigError(f"agent: the class `{agent.__name__}` is no `trunkline.Agent` with a `run_turn`")
+    if not callable(agent):
+        raise ConfigError(f"agent: an object of type `{type(agent).__name__}` is neither agent nor factory")
+    return agent
+
+
+def no_agent() -> Agent:
+    """Stand for the factory where there is no agent. It is never called."""
+    raise TurnFailed("there is no agent")
 
 
 def _is_dotted(text: str) -> bool:

@@ -169,11 +169,8 @@ class GatewayEngine:
         if turn is not None:
             self._ask("turn/interrupt", {"threadId": self._id, "turnId": turn.id})
 
-    def taken(self, size: int) -> None:
-        """Nothing: the upstream is not held for subscribers, as others would wait with it."""
-
     def batch_ended(self) -> None:
-        """Nothing: the upstream's reader waits while the actor has too much to do."""
+        """Nothing: the upstream is not held for subscribers, as others would wait with it."""
 
     def reserve(self, seq: int) -> None:
         """Keep no numbers: nothing is stored here, and an epoch ends with its actor."""

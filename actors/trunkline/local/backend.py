@@ -6,7 +6,7 @@ import logging
 
 import pykka
 
-from trunkline.agents.registry import load_agent
+from trunkline.agents.registry import agent_factory
 from trunkline.config import Config
 from trunkline.context import Context
 from trunkline.engines import Catalog, Desk, MakeCatalog
@@ -38,11 +38,11 @@ class LocalBackend:
 
     def __init__(self, config: Config) -> None:
         agent = config.agent
-        self._agent_factory = load_agent(agent) if isinstance(agent, str) else agent
+        self._agent_factory = agent_factory(agent)
         self._starter = TurnStarter()
         self.store: Ref | None = None
         """The actor that keeps the threads; None before the start."""
-        self.agent_name = agent if isinstance(agent, str) else "agent"
+        self.agent_name = agent if isinstance(agent, str) else "none" if agent is None else "agent"
         """What threads report as their model unless a client names one."""
 
     def read_call(self, name: str, raw_params: Json) -> tuple[Method, Params]:

@@ -27,7 +27,6 @@ from trunkline.messages import (
     Fork,
     Forked,
     InterruptOverdue,
-    Message,
     Ref,
     Refuse,
     Request,
@@ -53,9 +52,6 @@ __all__ = ["LocalEngine", "Origin"]
 
 logger = logging.getLogger(__name__)
 
-PACE_S = 2.0
-"""Seconds for which an agent is held for subscribers that take nothing at all."""
-
 
 class Origin(Enum):
     """Why there is an actor for a thread now."""
@@ -66,12 +62,6 @@ class Origin(Enum):
     """It was stored, and somebody wants to use it."""
     ERRAND = "errand"
     """It was stored, and one request needs it for a moment: nobody is told that it is loaded."""
-
-
-class _PaceDue(Message, frozen=True):
-    """The agent has been held for `PACE_S`; `taken` is what subscribers had taken when that began."""
-
-    taken: int
 
 
 class LocalEngine:
@@ -120,11 +110,6 @@ class LocalEngine:
         self._is_errand = origin is Origin.ERRAND
         # Requests that wait for the running turn to end, and what they do then.
         self._when_quiet: list[tuple[Request, Callable[[], None]]] = []
-        # Bytes that subscribers have taken; whether the agent is held until they take more; whether
-        # they took nothing for so long that it is no longer held for them.
-        self._taken = 0
-        self._is_paced = False
-        self._has_stalled = False
         self._has_ended = False
 
     # What a thread sees of any engine
@@ -144,7 +129,6 @@ class LocalEngine:
             Forked: self._on_forked,
             Committed: self._on_committed,
             StoreFailed: self._on_store_failed,
-            _PaceDue: self._on_pace_due,
         }
 
     @property
@@ -191,20 +175,11 @@ class LocalEngine:
         """Interrupt the running turn."""
         self._conversation.interrupt()
 
-    def taken(self, size: int) -> None:
-        """Note that a subscriber's socket has taken `size` bytes."""
-        self._taken += size
-        self._has_stalled = False
-
     def batch_ended(self) -> None:
-        """Hold the agent while even the fastest subscriber is half a log behind, if it takes anything."""
+        """Hold the agent while subscribers are too far behind."""
         gate = self._conversation.gate
-        must_wait = gate is not None and not self._has_stalled and self._feed.is_far_ahead()
-        if must_wait and not self._is_paced:
-            self._tell_pace_due()
-        self._is_paced = must_wait
         if gate is not None:
-            gate.set_held(must_wait)
+            gate.set_held(self._seat.is_held)
 
     def reserve(self, seq: int) -> None:
         """Keep that events up to `seq` may exist."""
@@ -400,17 +375,6 @@ class LocalEngine:
     def _on_interrupt_overdue(self, message: InterruptOverdue) -> None:
         self._conversation.on_interrupt_overdue(message)
         self._see_quiet()
-
-    def _tell_pace_due(self) -> None:
-        self._context.timers.tell_later(PACE_S, self._seat.actor_ref, _PaceDue(self._taken))
-
-    def _on_pace_due(self, message: _PaceDue) -> None:
-        if not self._is_paced:
-            return
-        if message.taken == self._taken:
-            self._has_stalled = True  # until somebody takes something
-        else:
-            self._tell_pace_due()
 
     # Life
 

@@ -8,7 +8,7 @@ import msgspec
 
 from trunkline.types import Json, JsonObject
 
-__all__ = ["PromptKind", "prompt_kind"]
+__all__ = ["PROMPTS", "PromptKind", "prompt_kind"]
 
 Flag: TypeAlias = Literal["waitingOnApproval", "waitingOnUserInput"]
 """What the status of a thread says while a prompt is open."""
@@ -82,6 +82,9 @@ _KINDS = {
     "item/permissions/requestApproval": PromptKind("waitingOnApproval", None),
     "item/tool/requestUserInput": PromptKind("waitingOnUserInput", _UserInput),
 }
+PROMPTS = frozenset(_KINDS)
+"""The protocol's prompts."""
+
 _OTHER = PromptKind(None, None)
 
 
