@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -18,6 +19,7 @@ import pytest
 import codex_models
 import trunkline
 import trunkline_cli
+from cli.processes import PATIENCE_S
 
 pytest.importorskip("openai_codex", reason="needs the package openai-codex: pip install '.[interop]'")
 
@@ -33,6 +35,7 @@ from openai_codex.models import Notification, UnknownNotification
 __all__ = [
     "AgentMessageDeltaNotification",
     "ApprovalHandler",
+    "CheckedClient",
     "Codex",
     "CodexClient",
     "InvalidRequestError",
@@ -49,11 +52,27 @@ __all__ = [
 ]
 
 
-class _CheckedClient(CodexClient):
+class CheckedClient(CodexClient):
     """The SDK's client, which fails on what it cannot read: the SDK itself would drop some of that."""
 
     _asked: ClassVar[dict[str, str]] = {}
     """The methods that were asked for, by request id; the ids are UUIDs."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._arrived: list[dict[str, Any]] = []
+        self._has_more = threading.Condition()
+
+    def wait(self, method: str, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+        """Wait for a notification or prompt whose params fit, or find it among those that have come."""
+        with self._has_more:
+            found = self._has_more.wait_for(lambda: self._find(method, holds), PATIENCE_S)
+            assert found is not None, f"{method} did not come; {[m.get('method') for m in self._arrived]}"
+            return found
+
+    def _find(self, method: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        fitting = (m["params"] for m in self._arrived if m.get("method") == method and holds(m["params"]))
+        return next(fitting, None)
 
     def _write_message(self, payload: dict[str, Any]) -> None:
         if "id" in payload and "method" in payload:
@@ -64,6 +83,9 @@ class _CheckedClient(CodexClient):
         message = super()._read_message()
         method = None if "method" in message else self._asked.pop(str(message["id"]))
         codex_models.check_message(message, () if method is None else (method,))
+        with self._has_more:
+            self._arrived.append(message)
+            self._has_more.notify_all()
         return message
 
 
@@ -98,9 +120,10 @@ def closing_pipes(client: CodexClient) -> Iterator[None]:
 @contextlib.contextmanager
 def sdk_client(
     *arguments: str, approve: ApprovalHandler | None = None, env: Mapping[str, str] | None = None
-) -> Iterator[CodexClient]:
+) -> Iterator[CheckedClient]:
     """Run a server, with these arguments, and the SDK's client that has done the handshake with it."""
-    with _CheckedClient(sdk_config(*arguments, env=env), approve) as client, closing_pipes(client):
+    client = CheckedClient(sdk_config(*arguments, env=env), approve)
+    with client, closing_pipes(client):
         client.initialize()
         yield client
 

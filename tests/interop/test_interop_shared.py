@@ -1,0 +1,78 @@
+"""Two terminal clients and the SDK on one thread of the real `codex app-server`, behind the gateway."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from pathlib import Path
+from typing import Any
+
+from codex_stand_in import CodexHome, app_server_command
+from interop.sdk import sdk_client, start_thread
+from interop.tui import CodexTerminal
+
+QUESTION = "Would you like to run the following command?"
+COMMAND = "echo from all > note"
+
+
+def free_port() -> int:
+    with socket.socket() as any_socket:
+        any_socket.bind(("127.0.0.1", 0))
+        port: int = any_socket.getsockname()[1]
+        return port
+
+
+def leave_it_to_others(_method: str, _params: dict[str, Any] | None) -> dict[str, Any]:
+    """Answer a prompt with what is no answer: it stays open as long as somebody else may give one."""
+    return {}
+
+
+def new_place(place: Path, name: str) -> Path:
+    (place / name).mkdir()
+    return place / name
+
+
+def test_two_terminals_and_the_sdk_share_a_thread_of_codex(codex_home: CodexHome, tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    upstream = shlex.join(app_server_command())
+    work = new_place(tmp_path, "work")
+    with sdk_client(
+        "--listen", url, "--upstream", upstream, approve=leave_it_to_others, env=codex_home.environment()
+    ) as sdk:
+        thread = start_thread(sdk, cwd=str(work))
+        thread.run("text all set")
+        with (
+            CodexTerminal(url, new_place(tmp_path, "one"), "resume", thread.id) as one,
+            CodexTerminal(url, new_place(tmp_path, "two"), "resume", thread.id) as two,
+        ):
+            for terminal in (one, two):
+                terminal.wait_for("• all set", "Ask Codex to do anything")
+
+            # One starts a turn, and all see it.
+            one.send(f"ask {COMMAND}")
+            for terminal in (one, two):
+                terminal.wait_for(QUESTION, COMMAND)
+            asked = sdk.wait("item/commandExecution/requestApproval")
+            turn_id = sdk.wait("turn/started", lambda params: params["turn"]["id"] == asked["turnId"])[
+                "turn"
+            ]["id"]
+
+            # One approves, and all see it resolved.
+            two.decide("y")
+            for terminal in (one, two):
+                terminal.wait_until(
+                    lambda screen: QUESTION not in screen and "Worked for" in screen, "to go on"
+                )
+            sdk.wait("serverRequest/resolved")
+            end = sdk.wait("turn/completed", lambda params: params["turn"]["id"] == turn_id)
+            assert end["turn"]["status"] == "completed"
+            assert (work / "note").read_text() == "from all\n"
+
+            # One is killed, and the others go on.
+            one.process.kill()
+            one.wait_end()
+            two.send("text still here")
+            two.wait_for("• still here")
+            sdk.wait("item/completed", lambda params: params["item"].get("text") == "still here")
+            assert thread.run("text and so am I").final_response == "and so am I"
+            two.wait_for("• and so am I")
