@@ -22,7 +22,7 @@ from codex_stand_in import codex_binary
 from helpers import Message, shorten
 from trunkline.protocol.own_names import RESERVED
 
-__all__ = ["are_installed", "check_message"]
+__all__ = ["are_installed", "check_message", "has_model"]
 
 _RESPONSES = {
     "account/bedrock/checkGovCloudRequirements": "BedrockCheckGovCloudRequirementsResponse",
@@ -43,6 +43,12 @@ def are_installed() -> bool:
     """Whether there are models to check with."""
     packages = ("openai_codex", "codex_cli_bin", "jsonschema")
     return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+def has_model(method: str) -> bool:
+    """Whether Codex has a model of the answer to a method: all of its own have one."""
+    name = _response(method)
+    return hasattr(_sdk("generated.v2_all"), name) or name in _schemas()
 
 
 def check_message(message: Message, answers: Iterable[str] = ()) -> None:
@@ -87,12 +93,16 @@ def _fits(method: str, message: Message) -> bool:
 
 
 def _check_result(method: str, message: Message) -> None:
-    name = _RESPONSES.get(method) or _camel(method) + "Response"
+    name = _response(method)
     model = getattr(_sdk("generated.v2_all"), name, None)
     if model is not None:
         _check(message, lambda: model.model_validate(message["result"]))
     else:
         _check(message, lambda: _validate_json(name, message["result"]))
+
+
+def _response(method: str) -> str:
+    return _RESPONSES.get(method) or _camel(method) + "Response"
 
 
 def _check(message: Message, validate: Any) -> None:

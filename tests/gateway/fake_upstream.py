@@ -153,6 +153,15 @@ class Upstream:
         else:
             self.refuse(request, f"no rollout found for thread id {thread_id}")
 
+    def on_thread_read(self, request: JsonObject, params: JsonObject) -> None:
+        self.reply(request, {"thread": self.thread(params["threadId"])})
+
+    def on_thread_loaded_list(self, request: JsonObject, params: JsonObject) -> None:
+        self.reply(request, {"data": sorted(self.loaded), "nextCursor": None})
+
+    def on_thread_unsubscribe(self, request: JsonObject, params: JsonObject) -> None:
+        self.reply(request, {"status": "unsubscribed"})
+
     def on_thread_archive(self, request: JsonObject, params: JsonObject) -> None:
         thread_id = params["threadId"]
         if not self.stored(thread_id).exists():

@@ -63,9 +63,9 @@ def test_a_method_nobody_has_heard_of_passes_untouched(gateway: Gateway, params:
 
 def test_params_that_are_absent_stay_absent(gateway: Gateway) -> None:
     alice = gateway.connect()
-    alice.send({"id": 99, "method": "configRequirements/read"})
+    alice.send({"id": 99, "method": "brand/new"})
 
-    assert alice.response(99)["result"] == {"method": "configRequirements/read"}
+    assert alice.response(99)["result"] == {"method": "brand/new"}
 
 
 def test_an_unknown_method_about_a_loaded_thread_passes_too(gateway: Gateway) -> None:

@@ -128,7 +128,6 @@ def test_the_upstream_is_given_the_end_of_its_input_when_the_server_stops(
 def test_an_upstream_that_does_not_heed_that_gets_a_signal(
     serve: Serve, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Client, "watch", None)
     monkeypatch.setattr("trunkline.gateway.gateway.END_S", 0.1)
     house = serve(upstream=(sys.executable, str(FAKE), str(place), "deaf"))
     gateway = Gateway(house, place)
