@@ -22,6 +22,17 @@ class AsyncAgent(ABC):
 
     Its turns end as those of an `Agent`: return, and the turn is completed; raise `TurnFailed` with a
     reason, and it is failed. When the turn is interrupted, its task is cancelled.
+
+    Examples:
+        >>> class Counter(AsyncAgent):
+        ...     def __init__(self) -> None:
+        ...         self.turns = 0
+        ...
+        ...     async def run_turn(self, turn: AsyncTurn) -> None:
+        ...         self.turns += 1
+        ...         await turn.say(f"turn {self.turns} of this thread")
+        >>> server = AsyncAppServer(agent=Counter)
+
     """
 
     @abstractmethod

@@ -23,6 +23,16 @@ async def awaited(future: Future[T]) -> T:
     """Wait for a future of the server's on the running loop; raise what it raises.
 
     To be cancelled ends the waiting, not what was asked for.
+
+    Examples:
+        >>> import asyncio
+        >>> async def main() -> None:
+        ...     future: Future[int] = Future()
+        ...     future.set(5)
+        ...     print(await awaited(future))
+        >>> asyncio.run(main())
+        5
+
     """
     return await asyncio.wrap_future(future.to_concurrent())
 
@@ -77,14 +87,26 @@ class AsyncConnection:
     Made by `AsyncAppServer.connect`. Everything is for the loop's thread. Use it in an `async with` block,
     or call `close()`: a connection that is forgotten stays open as long as the server runs.
 
-        async with server.connect() as connection:
-            await connection.initialize("my-host")
-            started = await connection.request("thread/start")
-            async for delivery in connection:
-                ...
-
     A reader that is slow costs the server no memory; it is sent what it missed when it reads on, or is
     closed with 1013 once that is no longer kept.
+
+    Examples:
+        >>> import asyncio
+        >>> async def main() -> None:
+        ...     async with AsyncAppServer(Config(agent="script")) as server, server.connect() as connection:
+        ...         await connection.initialize("my-host")
+        ...         thread_id = (await connection.request("thread/start"))["thread"]["id"]
+        ...         turn = {"threadId": thread_id, "input": [{"type": "text", "text": "text hello"}]}
+        ...         await connection.request("turn/start", turn)
+        ...         async for delivery in connection:
+        ...             match delivery:
+        ...                 case Notification(method="item/agentMessage/delta", params=params):
+        ...                     print(params["delta"])
+        ...                 case Notification(method="turn/completed"):
+        ...                     break
+        >>> asyncio.run(main())
+        hello
+
     """
 
     def __init__(self, connection: InProcessConnection, sink: LoopSink) -> None:

@@ -25,10 +25,6 @@ __all__ = ["AsyncAppServer"]
 class AsyncAppServer:
     """An app-server for a program that runs on asyncio.
 
-        async with AsyncAppServer(agent=answer) as server:
-            async with server.connect() as connection:
-                await connection.initialize("my-host")
-
     It belongs to the loop that runs when it is started. Its methods are for that loop's thread; `server`
     is the `AppServer`, for everything else and for other threads.
 
@@ -40,6 +36,16 @@ class AsyncAppServer:
 
     Raises:
         ConfigError: A setting does not fit.
+
+    Examples:
+        >>> import asyncio
+        >>> async def answer(turn: AsyncTurn) -> None:
+        ...     await turn.say(f"you said {turn.text}")
+        >>> async def main() -> None:
+        ...     async with AsyncAppServer(agent=answer) as server, server.connect() as connection:
+        ...         print((await connection.initialize("my-host"))["platformFamily"])
+        >>> asyncio.run(main())
+        unix
 
     """
 

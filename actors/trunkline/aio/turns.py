@@ -99,6 +99,17 @@ class AsyncTurn:
     or clean up and raise it again. To wait, use `asyncio.sleep`.
 
     Several tasks of one turn may use it at once, if the coroutine ends them before it returns.
+
+    Examples:
+        >>> async def answer(turn: AsyncTurn) -> None:
+        ...     async with turn.message() as message:
+        ...         for word in turn.text.split():
+        ...             await message.write(word + " ")
+        ...     answers = await turn.ask_user([Question("more", "More", "Go on?", (("yes", ""), ("no", "")))])
+        ...     if answers.get("more") == ("yes",):
+        ...         await turn.say("there is no more")
+        >>> server = AsyncAppServer(agent=answer)
+
     """
 
     def __init__(self, turn: Turn, calls: Calls) -> None:
@@ -201,7 +212,16 @@ class AsyncTurn:
 
 
 class AsyncMessage:
-    """An agent message that is being written, in an `async with` block."""
+    """An agent message that is being written, in an `async with` block.
+
+    Examples:
+        >>> async def answer(turn: AsyncTurn) -> None:
+        ...     async with turn.message() as message:
+        ...         await message.write("one ")
+        ...         await message.write("two")
+        >>> server = AsyncAppServer(agent=answer)
+
+    """
 
     def __init__(self, turn: Turn, calls: Calls, phase: str | None) -> None:
         self._turn = turn
@@ -241,7 +261,20 @@ class AsyncMessage:
 
 
 class AsyncCommandItem:
-    """A `commandExecution` item: the command, whether it may run, its output, its end."""
+    """A `commandExecution` item: the command, whether it may run, its output, its end.
+
+    Examples:
+        >>> async def answer(turn: AsyncTurn) -> None:
+        ...     item = await turn.command("make release")
+        ...     decision = await item.ask_approval(reason="the tests are green")
+        ...     if decision.accepted:
+        ...         await item.output("released")
+        ...         await item.complete("completed", 0)
+        ...     else:
+        ...         await item.complete("declined")
+        >>> server = AsyncAppServer(agent=answer)
+
+    """
 
     def __init__(self, item: CommandItem, calls: Calls) -> None:
         self._item = item
@@ -270,7 +303,16 @@ class AsyncCommandItem:
 
 
 class AsyncFileChangeItem:
-    """A `fileChange` item: the changes, and whether they may be made."""
+    """A `fileChange` item: the changes, and whether they may be made.
+
+    Examples:
+        >>> async def answer(turn: AsyncTurn) -> None:
+        ...     item = await turn.file_change([{"path": "a.txt", "kind": {"type": "add"}, "diff": "+hello"}])
+        ...     decision = await item.ask_approval()
+        ...     await item.complete("completed" if decision.accepted else "declined")
+        >>> server = AsyncAppServer(agent=answer)
+
+    """
 
     def __init__(self, item: FileChangeItem, calls: Calls) -> None:
         self._item = item

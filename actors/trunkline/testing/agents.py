@@ -23,17 +23,22 @@ class ScriptedAgent:
 
     Give it to a server as its agent. The turns of all the server's threads come to the one object.
 
-        agent = ScriptedAgent(lambda turn: turn.say("hello"))
-        with running_server(agent=agent) as server:
-            client = server.connect("alice")
-            client.run_turn(client.start_thread(), "anything")  # says hello, and ends
-            client.start_turn(thread_id, "anything")
-            turn = agent.next_turn()  # the scripts are used up: this one does as it is told
-            turn.speak("wait", " for", " it")
-            turn.end()
-
     Args:
         *scripts: what the first turns do, one for each, in the order in which they begin.
+
+    Examples:
+        >>> agent = ScriptedAgent(lambda turn: turn.say("hello"))
+        >>> with running_server(agent=agent) as server:
+        ...     client = server.connect("alice")
+        ...     thread_id = client.start_thread()
+        ...     first = client.run_turn(thread_id, "anything")  # says hello, and ends
+        ...     turn_id = client.start_turn(thread_id, "anything")
+        ...     turn = agent.next_turn()  # the scripts are used up: this one does as it is told
+        ...     turn.speak("wait", " for", " it")
+        ...     turn.end()
+        ...     second = client.wait_turn(turn_id)
+        >>> first["status"], second["status"]
+        ('completed', 'completed')
 
     """
 
@@ -75,6 +80,18 @@ class ScriptedTurn:
 
     Args:
         turn: the agent's handle.
+
+    Examples:
+        >>> agent = ScriptedAgent()
+        >>> with running_server(agent=agent) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "anything")
+        ...     turn = agent.next_turn()
+        ...     decision = turn.ask("make release")
+        ...     client.decide(client.wait("item/commandExecution/requestApproval"), "decline")
+        ...     decision.result(PATIENCE_S)
+        ...     turn.end()
+        <Decision.DECLINE: 'decline'>
 
     """
 

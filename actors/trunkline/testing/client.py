@@ -24,18 +24,36 @@ _SHOWN = 12
 
 
 def text_input(text: str) -> list[Message]:
-    """Return `text` as the input of a turn."""
+    """Return `text` as the input of a turn.
+
+    Examples:
+        >>> text_input("hello")
+        [{'type': 'text', 'text': 'hello'}]
+
+    """
     return [{"type": "text", "text": text}]
 
 
 def shorten(message: object, limit: int = 200) -> str:
-    """Return a message as one line that can be read."""
+    """Return a message as one line that can be read.
+
+    Examples:
+        >>> shorten({"method": "acme/said", "params": {"text": "x" * 1000}}, 60)
+        '{"method": "acme/said", "params": {"text … xxxxxxxxxxxxxxxxx"}}'
+
+    """
     text = json.dumps(message, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[: limit - 20]} … {text[-20:]}"
 
 
 def thread_of(message: Message) -> str | None:
-    """Return the thread that a notification or prompt is about."""
+    """Return the thread that a notification or prompt is about.
+
+    Examples:
+        >>> thread_of({"method": "turn/started", "params": {"threadId": "t", "turn": {}}})
+        't'
+
+    """
     params = message.get("params", {})
     thread_id: str | None = params["thread"]["id"] if "thread" in params else params.get("threadId")
     return thread_id
@@ -43,11 +61,6 @@ def thread_of(message: Message) -> str | None:
 
 class Client:
     """One connection, for one test thread.
-
-        client = Client(WebSocketWire(url), "alice")
-        client.initialize()
-        thread_id = client.start_thread()
-        turn = client.run_turn(thread_id, "text hello")
 
     What arrives is kept twice: in `arrived`, all of it; and unread, until somebody waits for it or
     drains it. Waiting takes the first unread message that fits and leaves the others in their order.
@@ -58,6 +71,17 @@ class Client:
     Args:
         wire: the connection.
         name: what failures call it.
+
+    Examples:
+        >>> with running_server() as server:
+        ...     alice = server.connect("alice")
+        ...     thread_id = alice.start_thread()
+        ...     turn = alice.run_turn(thread_id, "text hello")
+        ...     delta = alice.wait("item/agentMessage/delta", threadId=thread_id)
+        ...     alice.refused("turn/start", threadId=UNKNOWN_ID, input=[])["code"]
+        -32600
+        >>> turn["status"], delta["params"]["delta"]
+        ('completed', 'hello')
 
     """
 
@@ -275,5 +299,11 @@ class Client:
 
 
 def methods(messages: Iterable[Message]) -> list[str]:
-    """Return the methods of messages, answers left out."""
+    """Return the methods of messages, answers left out.
+
+    Examples:
+        >>> methods([{"method": "turn/started", "params": {}}, {"id": 1, "result": {}}])
+        ['turn/started']
+
+    """
     return [message["method"] for message in messages if "method" in message]

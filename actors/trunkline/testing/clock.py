@@ -12,14 +12,20 @@ __all__ = ["ManualClock"]
 class ManualClock(Clock):
     """The clock of a server, moved by hand. One clock may be that of several servers.
 
-        clock = ManualClock()
-        with running_server(clock=clock, unload_after_s=60.0) as server:
-            ...
-            clock.advance(60.0)  # a thread without subscribers is unloaded now
-
     What runs by it: unloading, the time limits of turns and prompts, an interrupted agent's grace,
     stalled clients, handshakes and closing handshakes. What does not: an agent's own waiting
     (`Turn.sleep`), `AppServer.stop`, and the times of day that threads and items report.
+
+    Examples:
+        >>> clock = ManualClock()
+        >>> with running_server(clock=clock, prompt_timeout_s=300.0) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "ask ls")
+        ...     prompt = client.wait("item/commandExecution/requestApproval")
+        ...     clock.advance(300.0)
+        ...     client.wait("serverRequest/resolved")["params"]["reason"]
+        'nobody answered within 300 s'
+
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,23 @@ Transport: TypeAlias = Literal["websocket", "in-process"]
 
 
 class Clients(ABC):
-    """The clients that a test lets in to one server, wherever that runs."""
+    """The clients that a test lets in to one server, wherever that runs.
+
+    Examples:
+        >>> class Elsewhere(Clients):
+        ...     def __init__(self, url: str) -> None:
+        ...         super().__init__()
+        ...         self.url = url
+        ...
+        ...     def new_wire(self) -> Wire:
+        ...         return WebSocketWire(self.url)
+        >>> with running_server() as server:
+        ...     elsewhere = Elsewhere(server.url)
+        ...     elsewhere.connect("alice").start_thread() != ""
+        ...     elsewhere.cut_clients()
+        True
+
+    """
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
@@ -70,6 +86,13 @@ class RunningServer(Clients):
         server: one that has not been started.
         transport: how clients come in. For `websocket` the server needs a listener.
         grace_s: seconds that turns have at the end before they are interrupted.
+
+    Examples:
+        >>> server = AppServer(Config(listen=("ws://127.0.0.1:0",), agent="script"))
+        >>> with RunningServer(server) as running:
+        ...     alice = running.connect("alice")
+        ...     alice.run_turn(alice.start_thread(), "text hello")["status"]
+        'completed'
 
     """
 
@@ -118,9 +141,6 @@ def running_server(
 ) -> RunningServer:
     """Return a server on a free port of this machine, which runs for a `with` block.
 
-        with running_server(agent=MyAgent, unload_after_s=None) as server:
-            alice, bob = server.connect("alice"), server.connect("bob")
-
     Args:
         agent: as in `Config`.
         clock: by which the server waits, such as a `ManualClock`; None is the machine's.
@@ -130,6 +150,12 @@ def running_server(
 
     Raises:
         ConfigError: A setting does not fit.
+
+    Examples:
+        >>> with running_server(transport="in-process", unload_after_s=None) as server:
+        ...     alice, bob = server.connect("alice"), server.connect("bob")
+        ...     bob.resume(alice.start_thread())["status"]
+        {'type': 'idle'}
 
     """
     config = Config(**{"listen": ("ws://127.0.0.1:0",), **settings}, agent=agent)

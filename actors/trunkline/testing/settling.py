@@ -34,6 +34,22 @@ def fence(ref: pykka.ActorRef[Any], timeout_s: float = PATIENCE_S) -> None:
     Raises:
         AssertionError: it has not, after `timeout_s` seconds. An actor that has stopped is no failure.
 
+    Examples:
+        >>> import pykka
+        >>> class Adder(pykka.ThreadingActor):
+        ...     total = 0
+        ...
+        ...     def on_receive(self, message: int) -> None:
+        ...         Adder.total += message
+        >>> adder = Adder.start()
+        >>> for number in (1, 2, 3):
+        ...     adder.tell(number)
+        >>> fence(adder)
+        >>> Adder.total
+        6
+        >>> adder.stop()
+        True
+
     """
     try:
         ref.ask(ProxyGetAttr(attr_path=("actor_urn",)), timeout=timeout_s)
@@ -58,6 +74,16 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
 
     Raises:
         AssertionError: something is still going on after `timeout_s` seconds; the text says what.
+
+    Examples:
+        >>> with running_server() as server:
+        ...     client = server.connect("alice")
+        ...     thread_id = client.start_thread()
+        ...     client.begin("thread/name/set", threadId=thread_id, name="work")
+        ...     settle(server.server)
+        ...     client.wait("thread/name/updated")["params"]["threadName"]  # it is here already
+        3
+        'work'
 
     """
     deadline = time.monotonic() + timeout_s

@@ -34,7 +34,14 @@ RECEIVE_BYTES = 65_536
 
 
 class WireClosed(Exception):
-    """The connection is closed; everything that came before has been received."""
+    """The connection is closed; everything that came before has been received.
+
+    Examples:
+        >>> error = WireClosed(Closed(1001, "server is stopping; reconnect later"))
+        >>> error.closed.code
+        1001
+
+    """
 
     def __init__(self, closed: Closed) -> None:
         super().__init__(*closed)
@@ -46,7 +53,13 @@ class CannotSend(Exception):
 
 
 class Wire(Protocol):
-    """One client's end of a connection."""
+    """One client's end of a connection.
+
+    Examples:
+        >>> def say_hello(wire: Wire) -> None:
+        ...     wire.send('{"method": "hello"}')
+
+    """
 
     def send(self, text: str) -> None:
         """Send one message."""
@@ -71,6 +84,14 @@ class WebSocketWire:
     Args:
         url: where to.
         receive_buffer_bytes: what the kernel may hold for us; None leaves that to the kernel.
+
+    Examples:
+        >>> with running_server() as server:
+        ...     wire = WebSocketWire(server.url)
+        ...     wire.send('{"id": 1, "method": "thread/list"}')
+        ...     wire.receive(PATIENCE_S)
+        ...     wire.close()
+        ['{"error":{"code":-32600,"message":"Not initialized"},"id":1}']
 
     """
 
@@ -175,7 +196,20 @@ class WebSocketWire:
 
 
 class StdioWire:
-    """The pipes of a child process. Closed with 1000 when the child ends its output."""
+    """The pipes of a child process. Closed with 1000 when the child ends its output.
+
+    Examples:
+        >>> import subprocess
+        >>> child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        >>> wire = StdioWire(child)
+        >>> wire.send("a message is a line")
+        >>> wire.receive(PATIENCE_S)
+        ['a message is a line']
+        >>> wire.cut()
+        >>> child.wait()
+        0
+
+    """
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdin is not None
@@ -224,7 +258,17 @@ class _Arrival(NamedTuple):
 
 
 class InProcessWire:
-    """A client in this process. What it is given there is written down as a socket would have it."""
+    """A client in this process. What it is given there is written down as a socket would have it.
+
+    Examples:
+        >>> with AppServer() as server:
+        ...     wire = InProcessWire(server)
+        ...     wire.send('{"id": 1, "method": "thread/list"}')
+        ...     wire.receive(PATIENCE_S)
+        ...     wire.close()
+        ['{"id": 1, "error": {"code": -32600, "message": "Not initialized"}}']
+
+    """
 
     def __init__(self, server: AppServer) -> None:
         self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()

@@ -85,14 +85,14 @@ class IoLoop:
         self._clock = clock or Clock()
         self._after_round = after_round
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._selector = selectors.DefaultSelector()
+        # Made by `start`, so that a loop that is never started has nothing to close.
+        self._selector: selectors.DefaultSelector
+        self._waker: Waker | None = None
         self._watched: dict[socket.socket, tuple[Watcher, int]] = {}
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_ids = itertools.count()
         self._stopping = False
-        self._waker = Waker()
-        self._selector.register(self._waker, READ)
 
     @property
     def is_running(self) -> bool:
@@ -112,6 +112,9 @@ class IoLoop:
     def start(self) -> None:
         """Start the thread. Call it once."""
         self._clock.watch(self._look)
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._selector.register(self._waker, READ)
         self._thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
@@ -140,7 +143,8 @@ class IoLoop:
         After the loop has ended nothing is called.
         """
         self._calls.append((callback, args))
-        self._waker.wake()
+        if self._waker is not None:
+            self._waker.wake()
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` once `delay_s` seconds have passed. On the loop's thread."""
@@ -171,6 +175,7 @@ class IoLoop:
     def _run(self) -> None:
         select = self._selector.select
         waker = self._waker
+        assert waker is not None  # made by `start`
         calls = self._calls
         self._after_round()
         while not self._stopping:
@@ -231,5 +236,6 @@ class IoLoop:
             self._guarded(watcher.on_loop_stop)
         self._calls.clear()
         self._timers.clear()
-        self._selector.close()
-        self._waker.close()
+        if self._waker is not None:
+            self._selector.close()
+            self._waker.close()
