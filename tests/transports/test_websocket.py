@@ -13,8 +13,9 @@ from transports.links import PATIENCE_S, Listen, Recorder, Recorders, get
 from transports.raw import BINARY, CONT, PING, PONG, TEXT, Frame, RawClient, fence, frame, request
 from trunkline.transports.base import Link
 from trunkline.transports.framing import TEXT_FRAMING
+from trunkline.transports.protocol import logger as protocol_logger
 from trunkline.transports.websocket import WebSocketLimits
-from trunkline.transports.websocket_link import WebSocketLink, protocol_logger
+from trunkline.transports.websocket_link import WebSocketLink
 
 
 def unconsumed(link: Link) -> Recorder:

@@ -29,7 +29,6 @@ VIOLATIONS: list[tuple[str, bytes, int]] = [
     ("a continuation of nothing", frame(CONT, b"x"), 1002),
     ("a text within a text", frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
     ("a binary message within a text", frame(TEXT, b"x", fin=False) + frame(BINARY, b"y"), 1002),
-    ("a close within a message", frame(TEXT, b"x", fin=False) + frame(CLOSE, close_payload(1000)), 1002),
     ("half a close code", frame(CLOSE, b"\x03"), 1002),
     ("a close code that is never sent", frame(CLOSE, close_payload(1005)), 1002),
     ("a close code that does not exist", frame(CLOSE, close_payload(999)), 1002),
@@ -103,10 +102,13 @@ def test_a_message_of_just_the_largest_size_is_taken(
         (b"", Closed(1005, "")),
     ],
 )
-def test_a_close_is_echoed_and_told(listen: Listen, links: Recorders, payload: bytes, closed: Closed) -> None:
+@pytest.mark.parametrize("before", [b"", frame(TEXT, b"x", fin=False)], ids=["alone", "within a message"])
+def test_a_close_is_echoed_and_told(
+    listen: Listen, links: Recorders, payload: bytes, closed: Closed, before: bytes
+) -> None:
     listener = listen(links)
     with RawClient(listener).upgrade() as client:
-        client.send(frame(CLOSE, payload))
+        client.send(before + frame(CLOSE, payload))
         recorder = links.next()
 
         assert client.read_frame() == Frame(CLOSE, payload)

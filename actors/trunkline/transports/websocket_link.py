@@ -19,7 +19,6 @@ from typing import cast
 
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State as ProtocolState
-from websockets.server import ServerProtocol
 
 from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, LinkEvents, Opened
@@ -27,6 +26,7 @@ from trunkline.transports.framing import TEXT_FRAMING, TextFraming
 from trunkline.transports.handshake import Handshake, Site
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
+from trunkline.transports.protocol import LinkProtocol
 from trunkline.transports.short_cut import Boundary, whole_text
 from trunkline.transports.texts import TextCollector
 from trunkline.transports.turns import Window
@@ -34,11 +34,6 @@ from trunkline.transports.turns import Window
 __all__ = ["State", "WebSocketLimits", "WebSocketLink"]
 
 logger = logging.getLogger(__name__)
-
-# What `websockets` logs at DEBUG are payloads. Its own threshold keeps them out of a log that is
-# turned up to DEBUG for all of trunkline.
-protocol_logger = logging.getLogger("trunkline.transports.websocket.protocol")
-protocol_logger.setLevel(logging.ERROR)
 
 RECEIVE_BYTES = 65_536
 """Bytes read at a time. It bounds how long one connection's frames keep the loop from the others."""
@@ -149,7 +144,7 @@ class WebSocketLink:
         self._gone = gone
         self._events: LinkEvents | None = None
         self._state = State.HANDSHAKE
-        self._protocol = _make_protocol(limits, ProtocolState.CONNECTING)
+        self._protocol = LinkProtocol(ProtocolState.CONNECTING, limits.max_message_bytes)
         self._handshake: Handshake | None = Handshake(self._protocol, site, is_full=is_full)
         self._outbox = Outbox(
             sock, on_blocked=self._on_blocked, on_drained=self._on_drained, on_broken=self._on_broken
@@ -282,7 +277,7 @@ class WebSocketLink:
             return
         self._put(response)
         # A fresh one, as the old one's parser keeps the request alive as long as itself.
-        self._protocol = _make_protocol(self._limits, _PROTOCOL_OPEN)
+        self._protocol = LinkProtocol(_PROTOCOL_OPEN, self._limits.max_message_bytes)
         self._stop_timer()
         self._move(State.OPEN)
         self.is_open = True
@@ -444,9 +439,3 @@ class WebSocketLink:
 def _close_frame(closed: Closed) -> bytes:
     payload = Close(closed.code, closed.reason).serialize()
     return Frame(Opcode.CLOSE, payload).serialize(mask=False)
-
-
-def _make_protocol(limits: WebSocketLimits, state: ProtocolState) -> ServerProtocol:
-    protocol = ServerProtocol(state=state, max_size=limits.max_message_bytes, logger=protocol_logger)
-    protocol.debug = False
-    return protocol
