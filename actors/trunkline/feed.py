@@ -248,17 +248,18 @@ class Feed:
         self.flush()
         if self.listener is None:
             self.listener = Listener(self._thread_id, self._log)
+        listener = self.listener
         self.generation += 1
         sent_seq = self._log.last_seq if after_seq is None else after_seq
         subscription = Subscription(
             connection_id, connection, self.generation, sent_seq, is_in_process=is_in_process
         )
-        self.listener.add(subscription)
+        listener.add(subscription)
         message = welcome(self.generation)
 
         def begin() -> None:
             post(connection, message)
-            subscription.has_begun = True
+            listener.begin(subscription)
 
         self._when_visible(begin, partial(_refuse, connection, message))
         self._deliver(self._visible_seq)

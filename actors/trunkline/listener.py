@@ -11,7 +11,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from trunkline.actor import post
 from trunkline.log import Chunk, EventLog
@@ -81,6 +81,11 @@ class Listener:
         self._log = log
         self._subscriptions: dict[ConnectionId, Subscription] = {}
         self._warm: deque[Chunk] = deque()
+        # Up to where everybody was looked at, and the first event that the log had then. While both are
+        # the same only those have to be looked at again that have begun or have made room since: who
+        # comes to a thread or leaves it must not cost a look at everybody there.
+        self._looked_up_to = (-1, -1)
+        self._ready: dict[ConnectionId, Subscription] = {}
         self.wire_count = 0
         """Subscriptions that are sent bytes."""
         self.in_process_count = 0
@@ -115,13 +120,21 @@ class Listener:
         subscription = self._subscriptions.pop(connection_id, None)
         if subscription is not None:
             self._count(subscription, -1)
+            self._ready.pop(connection_id, None)
         return subscription
+
+    def begin(self, subscription: Subscription) -> None:
+        """Let a subscription be sent events from now on: its connection has been told of it."""
+        subscription.has_begun = True
+        if self._subscriptions.get(subscription.connection_id) is subscription:
+            self._ready[subscription.connection_id] = subscription
 
     def progress(self, connection_id: ConnectionId, generation: int, size: int) -> None:
         """Take back bytes. Those of an earlier subscription of the connection are of no account."""
         subscription = self._subscriptions.get(connection_id)
         if subscription is not None and subscription.generation == generation:
             subscription.under_way -= size
+            self._ready[connection_id] = subscription
 
     def deliver(self, last_seq: int) -> list[Subscription]:
         """Send each subscriber what is behind its cursor, up to `last_seq`, as far as its window allows.
@@ -135,7 +148,7 @@ class Listener:
         oldest = self._log.first_seq - 1
         by_cursor: dict[int, Deliver] = {}
         lost: list[Subscription] = []
-        for subscription in self._subscriptions.values():
+        for subscription in self._to_look_at(last_seq, oldest):
             if not subscription.has_begun:
                 continue
             while subscription.sent_seq < last_seq and subscription.under_way < WINDOW_BYTES:
@@ -162,8 +175,15 @@ class Listener:
 
     def is_far_behind(self) -> bool:
         """Whether even the subscriber that is furthest on has half a log to go. False without any."""
-        furthest = max((each.sent_seq for each in self._subscriptions.values()), default=None)
-        return furthest is not None and self._log.is_half_full_after(furthest)
+        is_far = self._log.is_half_full_after
+        # Ends at the first that keeps up: as a rule, the first there is.
+        return bool(self._subscriptions) and all(is_far(each.sent_seq) for each in self)
+
+    def _to_look_at(self, last_seq: int, oldest: int) -> Collection[Subscription]:
+        """Return those that may have to be sent something, or have fallen out of the log."""
+        ready, self._ready = self._ready, {}
+        looked_up_to, self._looked_up_to = self._looked_up_to, (last_seq, oldest)
+        return ready.values() if looked_up_to == self._looked_up_to else self._subscriptions.values()
 
     def _count(self, subscription: Subscription, change: int) -> None:
         if subscription.is_in_process:
