@@ -10,7 +10,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
 import msgspec
@@ -21,7 +21,15 @@ from trunkline.agents.events import TurnStatus
 from trunkline.protocol.envelope import DeltaHead, compact, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
-from trunkline.store.base import StoredItem, StoredTurn, ThreadRecord, TurnRecord, ended_record, item_type
+from trunkline.store.base import (
+    ItemPlace,
+    StoredItem,
+    StoredThread,
+    ThreadRecord,
+    TurnRecord,
+    ended_record,
+    item_type,
+)
 from trunkline.types import Json, JsonObject, TurnId
 from trunkline.version import VERSION
 
@@ -63,8 +71,9 @@ class Item:
     @classmethod
     def stored(cls, stored: StoredItem) -> Item:
         """Return a completed item as it was kept."""
-        item = cls({"type": item_type(stored.payload), "id": stored.id}, stored.position)
-        item.payload = stored.payload
+        item = cls.__new__(cls)  # there may be thousands: no more is set than a completed item needs
+        item.id, item.position, item.payload = stored.id, stored.position, stored.payload
+        item.type = item_type(stored.payload)
         return item
 
     def add(self, text: str) -> None:
@@ -162,11 +171,23 @@ class History(Sequence[JsonObject]):
 
     Args:
         payloads: the items' bytes, oldest first.
+        read_older: returns those before them. Called when one of them, or their number, is needed; may
+            block. None if there are none.
 
     """
 
-    def __init__(self, payloads: Sequence[bytes]) -> None:
-        self._payloads = payloads
+    def __init__(
+        self, payloads: Sequence[bytes], read_older: Callable[[], Sequence[bytes]] | None = None
+    ) -> None:
+        self._newest = payloads
+        self._read_older = read_older
+
+    @property
+    def _payloads(self) -> Sequence[bytes]:
+        if self._read_older is not None:
+            self._newest = [*self._read_older(), *self._newest]
+            self._read_older = None
+        return self._newest
 
     def __len__(self) -> int:
         return len(self._payloads)
@@ -180,7 +201,8 @@ class History(Sequence[JsonObject]):
     def __getitem__(self, index: int | slice) -> JsonObject | History:
         if isinstance(index, slice):
             return History(self._payloads[index])
-        item: JsonObject = orjson.loads(self._payloads[index])
+        is_new = -len(self._newest) <= index < 0
+        item: JsonObject = orjson.loads((self._newest if is_new else self._payloads)[index])
         return item
 
 
@@ -189,22 +211,38 @@ class Conversation:
 
     Args:
         record: what the thread is.
-        turns: what was kept of it, oldest first.
+        stored: what was read of it; None for a new one.
 
     """
 
-    def __init__(self, record: ThreadRecord, turns: Iterable[StoredTurn] = ()) -> None:
+    def __init__(self, record: ThreadRecord, stored: StoredThread | None = None) -> None:
         self.record = record
-        self.turns = [
-            TurnState(ended_record(turn.record), [Item.stored(item) for item in turn.items]) for turn in turns
-        ]
         self.running: TurnState | None = None
         """The turn that is running; it is the last of `turns`."""
+        self.turns: list[TurnState] = []
+        """Oldest first; without those that are left out."""
+        self.left_out: ItemPlace | None = None
+        """The newest item that is in the store only: it and all before it are not in `turns`."""
+        if stored is not None:
+            self.take_stored(stored)
+
+    def take_stored(self, stored: StoredThread) -> None:
+        """Have the turns that were read, and no others."""
+        self.left_out = stored.left_out
+        self.turns = [
+            TurnState(ended_record(turn.record), [Item.stored(item) for item in turn.items])
+            for turn in stored.turns
+        ]
 
     @property
-    def is_materialized(self) -> bool:
-        """Whether there is anything to keep: the thread has had a turn."""
-        return bool(self.turns)
+    def whole_turns(self) -> list[TurnState]:
+        """The turns of which no item is left out."""
+        is_cut = self.left_out is not None and bool(self.turns) and self.turns[0].id == self.left_out.turn_id
+        return self.turns[1:] if is_cut else self.turns
+
+    def items(self) -> list[tuple[TurnState, Item]]:
+        """Return all items that are here, each with its turn, oldest first."""
+        return [(turn, item) for turn in self.turns for item in turn.items.values()]
 
     @property
     def has_failed(self) -> bool:
@@ -245,6 +283,12 @@ class Conversation:
         self.running.items[item.id] = item
         return item
 
+    def can_drop(self, from_turn_id: TurnId) -> bool:
+        """Whether this turn and all later ones can be dropped with no look at what is left out."""
+        if self.left_out is None:
+            return True
+        return any(turn.id == from_turn_id for turn in self.turns[1:])
+
     def drop_turns(self, from_turn_id: TurnId) -> bool:
         """Drop a turn and all later ones; tell whether there is such a turn. None may be running."""
         for index, turn in enumerate(self.turns):
@@ -259,17 +303,16 @@ class Conversation:
         if not self.record.preview:
             self.update(preview=input_text(content)[:PREVIEW_CHARS])
 
-    def history(self) -> History:
-        """Return the completed items of all turns but the running one."""
-        return History(
-            [
-                item.payload
-                for turn in self.turns
-                if turn is not self.running
-                for item in turn.items.values()
-                if item.payload is not None
-            ]
-        )
+    def history(self, read_older: Callable[[ItemPlace], Sequence[bytes]]) -> History:
+        """Return the completed items of all turns. None may be running.
+
+        Args:
+            read_older: reads the items up to a place, oldest first; may block.
+
+        """
+        payloads = [item.payload for _, item in self.items() if item.payload is not None]
+        left_out = self.left_out
+        return History(payloads, None if left_out is None else lambda: read_older(left_out))
 
 
 def record_json(

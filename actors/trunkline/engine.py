@@ -29,11 +29,19 @@ from trunkline.agents.events import (
 from trunkline.agents.registry import no_agent
 from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
-from trunkline.errors import TurnInterrupted
+from trunkline.errors import RpcError, TurnInterrupted
 from trunkline.feed import Feed
 from trunkline.local.workshop import Workshop
 from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
-from trunkline.pages import list_items, list_turns, newest_item_cursor, newest_turn_cursor, snapshot
+from trunkline.pages import (
+    item_query,
+    items_page,
+    newest_item_cursor,
+    newest_turn_cursor,
+    snapshot,
+    turn_query,
+    turns_page,
+)
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import DeltaHead, now_ms
@@ -49,16 +57,21 @@ from trunkline.protocol.params import (
     TurnSteerParams,
     check_turn_input,
 )
-from trunkline.records import changed_record, fork_copy
+from trunkline.questions import Questions
+from trunkline.records import changed_record
+from trunkline.reverts import Done, Reverts
+from trunkline.store.asking import read_items
 from trunkline.store.base import (
     DeleteThread,
-    DropTurns,
+    ItemPlace,
+    ItemQuery,
     SaveItem,
     SaveThread,
     SaveTurn,
     StoredItem,
     StoredThread,
     ThreadRecord,
+    TurnQuery,
 )
 from trunkline.turns import AgentSlot, Gate, TurnClock
 from trunkline.types import JsonObject, ThreadId, TurnId
@@ -121,10 +134,15 @@ class ConversationEngine:
         self._feed = feed
         self._prompts = prompts
         self._id: ThreadId = record.id
-        self._conversation = Conversation(record, () if stored is None else stored.turns)
+        self._conversation = Conversation(record, stored)
+        self.questions = Questions(workshop.store)
+        """What the store was asked."""
         self._agent = AgentSlot(workshop.agent_factory)
         self._running: _Running | None = None
         self._is_kept = not record.is_ephemeral
+        # Whether there is something of the thread in the store. A new thread is kept from its first turn on.
+        self._is_stored = self._is_kept and stored is not None
+        self._reverts = Reverts(self._conversation, self.questions, thread, self._save, self._max_bytes)
         # What was published last, to publish it only when it changes.
         self.status: JsonObject = {"type": "idle" if is_new else "notLoaded"}
         """The thread's status, as it was published last."""
@@ -145,7 +163,7 @@ class ConversationEngine:
 
     def snapshot(self) -> tuple[list[JsonObject], JsonObject]:
         """Return the turns for an answer, and the members that say what was left out: see `pages`."""
-        return snapshot(self._conversation, self._context.config.limits.snapshot_bytes)
+        return snapshot(self._conversation, self._max_bytes)
 
     def settings_json(self) -> JsonObject:
         """Return what the answers to thread/start and thread/resume say besides the thread."""
@@ -167,13 +185,13 @@ class ConversationEngine:
         """What the thread is."""
         return self._conversation.record
 
-    def turns_page(self, params: TurnsListParams) -> JsonObject:
-        """Return the answer to `thread/turns/list`."""
-        return list_turns(self._conversation, params)
+    def turns_page(self, params: TurnsListParams) -> JsonObject | TurnQuery:
+        """Return the answer to `thread/turns/list`, or what to ask the store for it."""
+        return turns_page(self._conversation, turn_query(params, self._max_bytes))
 
-    def items_page(self, params: ItemsListParams) -> JsonObject:
-        """Return the answer to `thread/items/list`."""
-        return list_items(self._conversation, params)
+    def items_page(self, params: ItemsListParams) -> JsonObject | ItemQuery:
+        """Return the answer to `thread/items/list`, or what to ask the store for it."""
+        return items_page(self._conversation, item_query(params, self._max_bytes))
 
     def cursors_json(self) -> JsonObject:
         """Return the cursors from which a client lists turns and items backwards."""
@@ -182,9 +200,16 @@ class ConversationEngine:
             "itemsBackwardsCursor": newest_item_cursor(self._conversation),
         }
 
-    def fork_copy(self, params: ForkParams) -> StoredThread:
-        """Return what a fork of the thread begins with."""
-        return fork_copy(self._conversation, params)
+    def check_fork(self, params: ForkParams) -> None:
+        """See whether the thread can be forked as a client wants.
+
+        Raises:
+            RpcError: the last turn of the fork would be one that is running.
+
+        """
+        running = self._running
+        if running is not None and params.last_turn_id == running.state.id:
+            raise errors.invalid_request(f"lastTurnId '{running.state.id}' identifies an in-progress turn")
 
     def publish_status(self) -> None:
         """Tell everybody the status of the thread, if it is another than before."""
@@ -202,7 +227,7 @@ class ConversationEngine:
         if not name:
             raise errors.invalid_request("thread name must not be empty")
         self._conversation.update(name=name)
-        if self._conversation.is_materialized:
+        if self._is_stored:
             self._save(SaveThread(self._conversation.record))
             self._feed.hold()
         self._feed.reply(request, {})
@@ -212,7 +237,7 @@ class ConversationEngine:
     def keep_seq_bound(self, seq: int) -> None:
         """Keep that events of the thread may have numbers up to `seq`."""
         self._conversation.update(seq_bound=seq)
-        if self._conversation.is_materialized:
+        if self._is_stored:
             self._save(SaveThread(self._conversation.record))
 
     def set_archived(self, *, is_archived: bool) -> None:
@@ -225,26 +250,18 @@ class ConversationEngine:
         self._save(DeleteThread(self._id))
         self._is_kept = False  # what its actor still has to say must not bring it back
 
-    def save_all(self) -> None:
-        """Keep everything: the thread is new, and has a past."""
-        self._save(SaveThread(self._conversation.record))
-        for turn in self._conversation.turns:
-            self._save(SaveTurn(self._id, turn.record))
-            for item in turn.items.values():
-                if item.payload is not None:
-                    self._save(SaveItem(self._id, turn.id, StoredItem(item.id, item.payload, item.position)))
+    def revert(self, before_turn_id: TurnId, done: Done) -> None:
+        """Drop a turn and all later ones. No turn may be running, nor begin before `done` is called."""
 
-    def revert(self, before_turn_id: TurnId) -> None:
-        """Drop a turn and all later ones. No turn may be running.
+        def reverted(error: RpcError | None) -> None:
+            if error is None:
+                self._save(SaveThread(self._conversation.record))
+                self._publish_reverted()
+            done(error)
 
-        Raises:
-            RpcError: there is no such turn.
+        self._reverts.revert(before_turn_id, reverted)
 
-        """
-        if not self._conversation.drop_turns(before_turn_id):
-            raise errors.invalid_request(f"turn not found: {before_turn_id}")
-        self._save(DropTurns(self._id, before_turn_id))
-        self._save(SaveThread(self._conversation.record))
+    def _publish_reverted(self) -> None:
         # The reference loads the thread anew, and its clients see that.
         for status in ({"type": "notLoaded"}, self._compute_status()):
             params = {"threadId": self._id, "status": status}
@@ -261,7 +278,7 @@ class ConversationEngine:
             self._steer(self._running, params.input, params.client_user_message_id)
             return
         self._conversation.record = changed_record(self._conversation.record, params)
-        history = self._conversation.history()
+        history = self._conversation.history(self._read_older)
         self._conversation.note_input(params.input)
         state = self._conversation.begin_turn()
         self._save_turn(state)
@@ -532,7 +549,16 @@ class ConversationEngine:
 
     def _save(self, message: object) -> None:
         if self._is_kept:
+            self._is_stored = True
             post(self._workshop.store, message)
+
+    def _read_older(self, last: ItemPlace) -> list[bytes]:
+        """Read the items up to a place. On the agent's thread; blocks."""
+        return read_items(self._workshop.store, self._id, last)
+
+    @property
+    def _max_bytes(self) -> int:
+        return self._context.config.limits.snapshot_bytes
 
 
 def _turn_error(message: str) -> JsonObject:

@@ -177,6 +177,10 @@ class Seat(Protocol):
         """
         ...
 
+    def answer(self, request: Request) -> None:
+        """Have a request answered that the engine has put off."""
+        ...
+
     def be_used(self) -> None:
         """Have been idle for no time at all."""
         ...

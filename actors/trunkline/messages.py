@@ -17,7 +17,7 @@ from trunkline.futures import Future
 from trunkline.log import Chunk, Event
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
-from trunkline.store.base import StoredThread
+from trunkline.store.base import ItemQuery, ThreadRecord, TurnQuery
 from trunkline.transports.base import Closed
 from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId, TurnId
 
@@ -49,6 +49,7 @@ __all__ = [
     "PromptOverdue",
     "Publish",
     "RaisePrompt",
+    "ReadOlder",
     "Received",
     "Ref",
     "Refuse",
@@ -295,10 +296,18 @@ class ThreadChanged(Message, frozen=True):
 
 
 class Fork(Message, frozen=True):
-    """Start a thread with `copy` as its past, and let it answer `request`."""
+    """Answer `request` with a fork of the thread that `source` is."""
 
     request: Request
-    copy: StoredThread
+    source: ThreadRecord
+
+
+class ReadOlder(Message, frozen=True):
+    """Answer `request` with a page from the store: a loaded thread has only the newest items itself."""
+
+    request: Request
+    thread_id: ThreadId
+    query: TurnQuery | ItemQuery
 
 
 class ThreadIdle(Message, frozen=True):

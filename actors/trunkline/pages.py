@@ -1,37 +1,50 @@
-"""Pages: how a list is cut, and the pages of a conversation's turns and items.
+"""Pages of a conversation's turns and items: of a loaded thread, and of one that was read from the store.
 
-A cursor is the key of an entry with a mark in front: `>` goes on behind that entry, `=` from it on,
-so that it stays valid while entries are added. To clients it is opaque.
+A loaded thread has its newest items; the older ones may be in the store only. A page lies on one side of
+that border or on the other: where it comes to the border it ends, and its cursor goes on from there.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import msgspec
 import orjson
 
-from trunkline.conversation import Conversation, Item, TurnState, turn_json
+from trunkline.conversation import Conversation, Item, TurnState, record_json, turn_json
+from trunkline.errors import RpcError
 from trunkline.protocol import errors
 from trunkline.protocol.params import ItemsListParams, TurnsListParams
-from trunkline.types import JsonObject, TurnId
+from trunkline.store.base import (
+    ItemPlace,
+    ItemQuery,
+    ItemsListed,
+    StoredThread,
+    StoredTurn,
+    TurnQuery,
+    TurnsListed,
+    ended_record,
+)
+from trunkline.store.cursors import Place, at, behind, item_key, read_item_cursor, read_turn_cursor
+from trunkline.types import Json, JsonObject, TurnId
 
 __all__ = [
-    "DEFAULT_PAGE",
-    "MAX_PAGE",
-    "ItemsView",
-    "Page",
-    "cut_page",
+    "item_query",
     "items_page",
-    "list_items",
-    "list_turns",
+    "listed_items",
+    "listed_turns",
     "newest_item_cursor",
     "newest_turn_cursor",
     "page_size",
+    "read_json",
     "snapshot",
+    "turn_query",
     "turns_page",
 ]
+
+K = TypeVar("K", TurnId, ItemPlace)
 
 DEFAULT_PAGE = 25
 """Entries on a page unless the client says."""
@@ -39,19 +52,8 @@ DEFAULT_PAGE = 25
 MAX_PAGE = 100
 """Entries on a page at most."""
 
-ItemsView: TypeAlias = Literal["notLoaded", "summary", "full"]
-"""Which items come with a turn: none, its first user message and last agent message, or all."""
 
-
-class Page(NamedTuple):
-    """A part of an ascending list."""
-
-    indices: range
-    """In the order asked for."""
-    next_cursor: str | None
-    """Goes on behind the page; None on the last one."""
-    backwards_cursor: str | None
-    """For the opposite direction, from the page's first entry on; None on an empty page."""
+# What is asked for
 
 
 def page_size(limit: int | None, most: int = MAX_PAGE) -> int:
@@ -68,32 +70,85 @@ def page_size(limit: int | None, most: int = MAX_PAGE) -> int:
     return min(max(limit, 1), most)
 
 
-def cut_page(keys: Sequence[str], limit: int, cursor: str | None, *, is_descending: bool) -> Page:
-    """Cut a page out of a list.
-
-    Args:
-        keys: the keys of all entries, ascending.
-        limit: entries on the page, at least 1.
-        cursor: where it begins; None is the beginning.
-        is_descending: whether the page goes from higher keys to lower ones.
+def turn_query(params: TurnsListParams, max_bytes: int) -> TurnQuery:
+    """Return what `thread/turns/list` asks for: newest first unless the client says.
 
     Raises:
-        RpcError: `cursor` is none of ours.
+        RpcError: the limit is negative.
 
     """
-    mark, key = _read_cursor(cursor)
-    if is_descending:
-        end = len(keys) if not mark else (bisect_left if mark == ">" else bisect_right)(keys, key)
-        indices = range(end - 1, max(end - limit, 0) - 1, -1)
-        has_more = end > limit
-    else:
-        start = 0 if not mark else (bisect_right if mark == ">" else bisect_left)(keys, key)
-        indices = range(start, min(start + limit, len(keys)))
-        has_more = start + limit < len(keys)
-    if not indices:
-        return Page(indices, None, None)
-    next_cursor = f">{keys[indices[-1]]}" if has_more else None
-    return Page(indices, next_cursor, f"={keys[indices[0]]}")
+    return TurnQuery(
+        limit=page_size(params.limit),
+        cursor=params.cursor,
+        is_descending=params.sort_direction != "asc",
+        view=params.items_view or "summary",
+        max_bytes=max_bytes,
+    )
+
+
+def item_query(params: ItemsListParams, max_bytes: int) -> ItemQuery:
+    """Return what `thread/items/list` asks for: oldest first unless the client says.
+
+    Raises:
+        RpcError: the limit is negative.
+
+    """
+    return ItemQuery(
+        limit=page_size(params.limit),
+        cursor=params.cursor,
+        is_descending=params.sort_direction == "desc",
+        turn_id=None if params.turn_id is None else TurnId(params.turn_id),
+        max_bytes=max_bytes,
+    )
+
+
+# A loaded thread
+
+
+def turns_page(conversation: Conversation, query: TurnQuery) -> JsonObject | TurnQuery:
+    """Return a page of turns, the running one included, as `thread/turns/list` has it.
+
+    Returns:
+        The page; or, if it is in the store, what to ask that for.
+
+    Raises:
+        RpcError: the cursor is none of ours.
+
+    """
+    place = None if query.cursor is None else read_turn_cursor(query.cursor)
+    if query.cursor is not None and place is None:
+        raise _bad_cursor(query.cursor)
+    turns = conversation.whole_turns
+    keys = [turn.id for turn in turns]
+    has_older = conversation.left_out is not None
+    if has_older and _is_left_out(keys, place, is_descending=query.is_descending):
+        return msgspec.structs.replace(query, before=keys[0] if keys else None)
+
+    def size_of(index: int) -> int:
+        return sum(len(item.payload or b"") for item in _shown(turns[index], query)[0])
+
+    indices, has_more = _cut(keys, size_of, query, place, has_older=has_older)
+    data = [_turn_json(turns[index], *_shown(turns[index], query)) for index in indices]
+    return _page_json(data, [keys[index] for index in indices], has_more=has_more)
+
+
+def items_page(conversation: Conversation, query: ItemQuery) -> JsonObject | ItemQuery:
+    """Return a page of items, of one turn or of all, as `thread/items/list` has it. As `turns_page`."""
+    place = None if query.cursor is None else read_item_cursor(query.cursor)
+    if query.cursor is not None and place is None:
+        raise _bad_cursor(query.cursor)
+    wanted = query.turn_id
+    entries = [(turn, item) for turn, item in conversation.items() if wanted is None or turn.id == wanted]
+    keys = [ItemPlace(turn.id, item.position) for turn, item in entries]
+    left_out = conversation.left_out
+    has_older = left_out is not None and (wanted is None or wanted <= left_out.turn_id)
+    if has_older and _is_left_out(keys, place, is_descending=query.is_descending):
+        return msgspec.structs.replace(query, before=keys[0] if keys else None)
+    indices, has_more = _cut(
+        keys, lambda index: len(entries[index][1].payload or b""), query, place, has_older=has_older
+    )
+    data = [_entry_json(entries[index][0].id, entries[index][1]) for index in indices]
+    return _page_json(data, [item_key(keys[index]) for index in indices], has_more=has_more)
 
 
 def snapshot(conversation: Conversation, max_bytes: int) -> tuple[list[JsonObject], JsonObject]:
@@ -108,82 +163,133 @@ def snapshot(conversation: Conversation, max_bytes: int) -> tuple[list[JsonObjec
     """
     turns: list[JsonObject] = []
     room = max_bytes
+    left_out = conversation.left_out
     for turn in reversed(conversation.turns):
-        items, room, left_out = _newest_items(turn, room)
-        if left_out is None:
+        items, room, first_left_out = _newest_items(turn, room)
+        if first_left_out is not None:
+            left_out = ItemPlace(turn.id, first_left_out.position)
+        if left_out is None or left_out.turn_id != turn.id:
             turns.append(turn.json())
             continue
         if items:
-            data = [item.json() for item in items]
-            turns.append({**turn_json(turn.record), "items": data, "itemsView": "summary"})
-        cursors = {"olderTurnsCursor": f"={turn.id}", "olderItemsCursor": f"={_item_key(turn, left_out)}"}
-        return turns[::-1], cursors
-    return turns[::-1], {"olderTurnsCursor": None, "olderItemsCursor": None}
-
-
-def list_turns(conversation: Conversation, params: TurnsListParams) -> JsonObject:
-    """Return the answer to `thread/turns/list`: newest first unless the client says."""
-    return turns_page(
-        conversation,
-        page_size(params.limit),
-        params.cursor,
-        is_descending=params.sort_direction != "asc",
-        view=params.items_view or "summary",
-    )
-
-
-def list_items(conversation: Conversation, params: ItemsListParams) -> JsonObject:
-    """Return the answer to `thread/items/list`: oldest first unless the client says."""
-    return items_page(
-        conversation,
-        None if params.turn_id is None else TurnId(params.turn_id),
-        page_size(params.limit),
-        params.cursor,
-        is_descending=params.sort_direction == "desc",
-    )
-
-
-def turns_page(
-    conversation: Conversation, limit: int, cursor: str | None, *, is_descending: bool, view: ItemsView
-) -> JsonObject:
-    """Return a page of turns, the running one included, as `thread/turns/list` has it."""
-    turns = conversation.turns
-    page = cut_page([turn.id for turn in turns], limit, cursor, is_descending=is_descending)
-    data = [_turn_json(turns[index], view) for index in page.indices]
-    return {"data": data, "nextCursor": page.next_cursor, "backwardsCursor": page.backwards_cursor}
-
-
-def items_page(
-    conversation: Conversation,
-    turn_id: TurnId | None,
-    limit: int,
-    cursor: str | None,
-    *,
-    is_descending: bool,
-) -> JsonObject:
-    """Return a page of items, of one turn or of all, as `thread/items/list` has it."""
-    entries = [
-        (_item_key(turn, item), turn, item)
-        for turn in conversation.turns
-        if turn_id is None or turn.id == turn_id
-        for item in turn.items.values()
-    ]
-    page = cut_page([key for key, _, _ in entries], limit, cursor, is_descending=is_descending)
-    data = [_entry_json(*entries[index][1:]) for index in page.indices]
-    return {"data": data, "nextCursor": page.next_cursor, "backwardsCursor": page.backwards_cursor}
+            turns.append(_turn_json(turn, items, "summary"))
+        break
+    if left_out is None:
+        return turns[::-1], {"olderTurnsCursor": None, "olderItemsCursor": None}
+    return turns[::-1], {"olderTurnsCursor": at(left_out.turn_id), "olderItemsCursor": at(item_key(left_out))}
 
 
 def newest_turn_cursor(conversation: Conversation) -> str | None:
     """Return the cursor that begins a descending list with the newest turn; None if there is none."""
-    return f"={conversation.turns[-1].id}" if conversation.turns else None
+    return at(conversation.turns[-1].id) if conversation.turns else None
 
 
 def newest_item_cursor(conversation: Conversation) -> str | None:
     """Return the cursor that begins a descending list with the newest item; None if there is none."""
     for turn in reversed(conversation.turns):
         if turn.items:
-            return f"={_item_key(turn, next(reversed(turn.items.values())))}"
-    return None
+            newest = next(reversed(turn.items.values()))
+            return at(item_key(ItemPlace(turn.id, newest.position)))
+    return None if conversation.left_out is None else at(item_key(conversation.left_out))
+
+
+# What was read from the store
+
+
+def read_json(stored: StoredThread, status: JsonObject, max_bytes: int, *, with_turns: bool) -> JsonObject:
+    """Return a thread as `thread/read` has it."""
+    if not with_turns:
+        return {"thread": record_json(stored.record, status)}
+    turns, left_out = snapshot(Conversation(stored.record, stored), max_bytes)
+    return {"thread": record_json(stored.record, status, turns), **left_out}
+
+
+def listed_turns(listed: TurnsListed, query: TurnQuery) -> JsonObject:
+    """Return a page that was read from the store, as `thread/turns/list` has it.
+
+    Raises:
+        RpcError: the cursor is none of ours.
+
+    """
+    if listed.is_bad_cursor:
+        raise _bad_cursor(query.cursor)
+    data = [_stored_turn_json(turn, query) for turn in listed.turns]
+    return {"data": data, "nextCursor": listed.next_cursor, "backwardsCursor": listed.backwards_cursor}
+
+
+def listed_items(listed: ItemsListed, query: ItemQuery) -> JsonObject:
+    """Return a page that was read from the store, as `thread/items/list` has it.
+
+    Raises:
+        RpcError: the cursor is none of ours.
+
+    """
+    if listed.is_bad_cursor:
+        raise _bad_cursor(query.cursor)
+    data = [_entry_json(turn_id, Item.stored(item)) for turn_id, item in listed.items]
+    return {"data": data, "nextCursor": listed.next_cursor, "backwardsCursor": listed.backwards_cursor}
+
+
+def _bad_cursor(cursor: str | None) -> RpcError:
+    return errors.invalid_request(f"invalid cursor: {cursor}")
+
+
+def _is_left_out(keys: Sequence[K], place: Place[K] | None, *, is_descending: bool) -> bool:
+    """Whether a page begins before the first entry that is here."""
+    if not keys:
+        return True
+    if place is None:
+        return not is_descending
+    return place.key < keys[0] or (is_descending and place.key == keys[0] and not place.is_inclusive)
+
+
+def _cut(
+    keys: Sequence[K],
+    size_of: Callable[[int], int],
+    query: TurnQuery | ItemQuery,
+    place: Place[K] | None,
+    *,
+    has_older: bool,
+) -> tuple[list[int], bool]:
+    """Return the indices of a page, in the order asked for, and whether there is more behind it."""
+    if query.is_descending:
+        bisect = bisect_right if place is not None and place.is_inclusive else bisect_left
+        order = range((len(keys) if place is None else bisect(keys, place.key)) - 1, -1, -1)
+    else:
+        bisect = bisect_left if place is not None and place.is_inclusive else bisect_right
+        order = range(0 if place is None else bisect(keys, place.key), len(keys))
+    indices: list[int] = []
+    room = query.max_bytes
+    for index in order:
+        if room is not None:
+            room -= size_of(index)
+        if len(indices) == query.limit or (room is not None and room < 0 and indices):
+            return indices, True
+        indices.append(index)
+    return indices, query.is_descending and has_older
+
+
+def _page_json(data: list[JsonObject], keys: Sequence[str], *, has_more: bool) -> JsonObject:
+    return {
+        "data": data,
+        "nextCursor": behind(keys[-1]) if has_more else None,
+        "backwardsCursor": at(keys[0]) if keys else None,
+    }
+
+
+def _shown(turn: TurnState, query: TurnQuery) -> tuple[list[Item], str]:
+    """Return the items that a view has of a turn, and the name of what that is."""
+    if query.view == "notLoaded":
+        return [], "notLoaded"
+    items = list(turn.items.values())
+    if query.view == "summary":
+        ends = [item for item in items if item.type == "userMessage"][:1]
+        return ends + [item for item in items if item.type == "agentMessage"][-1:], "summary"
+    if query.max_bytes is not None:
+        items, _, left_out = _newest_items(turn, query.max_bytes)
+        if left_out is not None:
+            return items, "summary"
+    return items, "full"
 
 
 def _newest_items(turn: TurnState, room: int) -> tuple[list[Item], int, Item | None]:
@@ -203,32 +309,20 @@ def _newest_items(turn: TurnState, room: int) -> tuple[list[Item], int, Item | N
     return items[::-1], max(room, 0), left_out
 
 
-def _read_cursor(cursor: str | None) -> tuple[str, str]:
-    if cursor is None:
-        return "", ""
-    if cursor[:1] not in (">", "=") or len(cursor) < 2:
-        raise errors.invalid_request(f"invalid cursor: {cursor}")
-    return cursor[0], cursor[1:]
-
-
-def _item_key(turn: TurnState, item: Item) -> str:
-    # Turn ids are UUIDv7 and ascend; so do positions, once they are of one length.
-    return f"{turn.id}.{item.position:09d}"
-
-
-def _turn_json(turn: TurnState, view: ItemsView) -> JsonObject:
-    if view == "full":
-        return turn.json()
-    items: list[Item] = []
-    if view == "summary":
-        items = [item for item in turn.items.values() if item.type == "userMessage"][:1]
-        items += [item for item in turn.items.values() if item.type == "agentMessage"][-1:]
+def _turn_json(turn: TurnState, items: Sequence[Item], view: str) -> JsonObject:
     return {**turn_json(turn.record), "items": [item.json() for item in items], "itemsView": view}
 
 
-def _entry_json(turn: TurnState, item: Item) -> JsonObject:
-    times = {"startedAtMs": item.started_at_ms, "completedAtMs": None}
-    if item.payload is not None:
+def _stored_turn_json(turn: StoredTurn, query: TurnQuery) -> JsonObject:
+    items: list[Json] = [orjson.Fragment(item.payload) for item in turn.items]
+    view = "summary" if turn.is_cut else query.view
+    return {**turn_json(ended_record(turn.record)), "items": items, "itemsView": view}
+
+
+def _entry_json(turn_id: TurnId, item: Item) -> JsonObject:
+    if item.payload is None:
+        times = {"startedAtMs": item.started_at_ms, "completedAtMs": None}
+    else:
         members = orjson.loads(item.payload)
-        times = {name: members.get(name) for name in times}
-    return {"turnId": turn.id, "item": item.json(), **times}
+        times = {name: members.get(name) for name in ("startedAtMs", "completedAtMs")}
+    return {"turnId": turn_id, "item": item.json(), **times}

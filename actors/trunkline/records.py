@@ -9,14 +9,12 @@ from typing import Any
 import msgspec
 
 from trunkline.agents.base import ApprovalPolicy
-from trunkline.conversation import Conversation, TurnState
-from trunkline.protocol import errors
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.params import ApprovalPolicyParam, ForkParams, ThreadStartParams, TurnStartParams
-from trunkline.store.base import StoredItem, StoredThread, StoredTurn, ThreadRecord, ended_record
+from trunkline.store.base import ThreadRecord
 from trunkline.types import JsonObject, ThreadId
 
-__all__ = ["changed_record", "fork_copy", "new_record"]
+__all__ = ["changed_record", "fork_record", "new_record"]
 
 _SANDBOXES: dict[str, JsonObject] = {
     "read-only": {"type": "readOnly", "networkAccess": False},
@@ -78,23 +76,15 @@ def changed_record(
     return msgspec.structs.replace(record, **changes) if changes else record
 
 
-def fork_copy(conversation: Conversation, params: ForkParams) -> StoredThread:
-    """Return what a fork begins with: the completed items of the turns up to the one named.
-
-    A turn that is running is `interrupted` in the copy; it goes on in the source. Turn ids are kept.
-
-    Raises:
-        RpcError: the turn that is named is not there, or still running.
-
-    """
-    turns = [_copy_turn(turn) for turn in _turns_to_copy(conversation, params.last_turn_id)]
+def fork_record(source: ThreadRecord, params: ForkParams) -> ThreadRecord:
+    """Return the record of a fork."""
     now = int(time.time())
     thread_id = ThreadId(uuid7())
     record = msgspec.structs.replace(
-        conversation.record,
+        source,
         id=thread_id,
         session_id=thread_id,
-        forked_from_id=conversation.record.id,
+        forked_from_id=source.id,
         created_at=now,
         updated_at=now,
         name=None,
@@ -104,28 +94,7 @@ def fork_copy(conversation: Conversation, params: ForkParams) -> StoredThread:
         seq_bound=0,
         thread_source=params.thread_source,
     )
-    return StoredThread(changed_record(record, params), tuple(turns))
-
-
-def _turns_to_copy(conversation: Conversation, last_turn_id: str | None) -> list[TurnState]:
-    turns = conversation.turns
-    if last_turn_id is None:
-        return turns
-    for index, turn in enumerate(turns):
-        if turn.id == last_turn_id:
-            if turn is conversation.running:
-                raise errors.invalid_request(f"lastTurnId '{last_turn_id}' identifies an in-progress turn")
-            return turns[: index + 1]
-    raise errors.invalid_request(f"turn not found: {last_turn_id}")
-
-
-def _copy_turn(turn: TurnState) -> StoredTurn:
-    items = [
-        StoredItem(item.id, item.payload, item.position)
-        for item in turn.items.values()
-        if item.payload is not None
-    ]
-    return StoredTurn(ended_record(turn.record), tuple(items))
+    return changed_record(record, params)
 
 
 def _approval_policy(given: ApprovalPolicyParam) -> ApprovalPolicy:

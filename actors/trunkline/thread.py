@@ -168,7 +168,8 @@ class Thread(PooledActor):
     # Requests
 
     @handles(Request)
-    def _on_request(self, request: Request) -> None:
+    def answer(self, request: Request) -> None:
+        """Answer a request, or have the engine do so."""
         is_leaving = request.method.name == "thread/unsubscribe"
         try:
             if is_leaving and not self._engine.is_answering(request.connection_id):

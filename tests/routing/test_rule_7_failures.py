@@ -18,7 +18,7 @@ from trunkline.connection import Connection
 from trunkline.messages import InterruptTurn, Received, Reply, Request
 from trunkline.router import Router
 from trunkline.store.base import SaveItem
-from trunkline.store.memory import MemoryStore
+from trunkline.store.sqlite import SqliteStore
 from trunkline.thread import Thread
 from wires import PATIENCE_S
 
@@ -169,11 +169,14 @@ def test_a_failure_of_the_router_costs_the_one_message(
 
 
 def test_a_store_that_fails_costs_what_it_was_told_and_nobody_waits(
-    house: LocalHouse, fail: Fail, hosts: object
+    house: LocalHouse, monkeypatch: pytest.MonkeyPatch, hosts: object
 ) -> None:
+    def fail(_store: SqliteStore, _message: object) -> None:
+        raise ValueError("a bug of ours")
+
     client = house.connect()
     thread_id = client.start_thread()
-    fail(MemoryStore, SaveItem, ValueError("a bug of ours"), lambda _: True)
+    monkeypatch.setitem(SqliteStore._writers, SaveItem, fail)
     client.start_turn(thread_id, "text hello")
     client.fence()
     assert client.request("thread/loaded/list")["data"] in ([thread_id], [])

@@ -15,7 +15,6 @@ from trunkline.local.workshop import Workshop
 from trunkline.messages import Ref
 from trunkline.protocol.methods import Method, read_call
 from trunkline.protocol.params import Params
-from trunkline.store.memory import MemoryStore
 from trunkline.store.sqlite import SqliteStore
 from trunkline.turns import TurnStarter
 from trunkline.types import Json
@@ -52,9 +51,9 @@ class LocalBackend:
     def start(self, context: Context) -> MakeCatalog:
         """Start the store, and what starts turns."""
         self._starter.start()
-        self.store = store = _start_store(context)
-        is_durable = context.config.store != "memory"
-        workshop = Workshop(self._agent_factory, self._starter, store, store_is_durable=is_durable)
+        path = context.config.store
+        self.store = store = SqliteStore.start(None if path == "memory" else path)
+        workshop = Workshop(self._agent_factory, self._starter, store, store_is_durable=path != "memory")
 
         def make_catalog(desk: Desk) -> Catalog:
             return LocalCatalog(desk=desk, context=context, workshop=workshop)
@@ -69,9 +68,3 @@ class LocalBackend:
             except pykka.Timeout:
                 logger.error("x server: %s has not stopped", self.store)
         self._starter.stop(timeout_s)
-
-
-def _start_store(context: Context) -> Ref:
-    if context.config.store == "memory":
-        return MemoryStore.start(dispatcher=context.dispatcher)
-    return SqliteStore.start(context.config.store)

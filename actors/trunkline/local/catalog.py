@@ -2,50 +2,52 @@
 
 A plain object that belongs to the Router actor and is called by it alone.
 
-Takes    Fork, from threads; Loaded, Listed, from the store
+Takes    Fork, ReadOlder, from threads; Loaded, Listed, TurnsListed, ItemsListed, from the store
 Sends    to connections: Reply, Refuse
          to threads:     Forked
-         to the store:   LoadThread, ListThreads, ReleaseThread
+         to the store:   LoadThread, ForkThread, ReleaseThread, ListThreads, ListTurns, ListItems
 """
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
+
 from trunkline.actor import post
 from trunkline.context import Context
-from trunkline.conversation import Conversation, record_json
 from trunkline.engines import Desk, Engine, Handlers, Numbering, Seat
 from trunkline.errors import RpcError
 from trunkline.local.engine import LocalEngine, Origin
 from trunkline.local.workshop import Workshop
-from trunkline.messages import Fork, Forked, Ref, Refuse, Reply, Request
+from trunkline.messages import Fork, Forked, ReadOlder, Ref, Refuse, Reply, Request
 from trunkline.pages import page_size
 from trunkline.protocol import errors
 from trunkline.protocol.ids import is_uuid, parse_uuid
 from trunkline.protocol.params import ForkParams, LoadedListParams, ThreadListParams, ThreadStartParams
 from trunkline.protocol.product import check_start
-from trunkline.records import fork_copy, new_record
+from trunkline.questions import Questions, check_readable
+from trunkline.records import fork_record, new_record
 from trunkline.store.base import (
+    ForkThread,
+    ItemsListed,
     Listed,
-    ListThreads,
     Loaded,
     LoadThread,
     ReleaseThread,
     StoredThread,
-    ThreadQuery,
     ThreadRecord,
+    TurnQuery,
+    TurnsListed,
 )
-from trunkline.stored import TAKES_STORED, WRITES_STORED, answer_from_store, check_stored
-from trunkline.types import Json, JsonObject, ThreadId
+from trunkline.stored import READS_STORED, WRITES_STORED, StoredAnswers, check_stored
+from trunkline.types import Json, ThreadId, TurnId
 
 __all__ = ["LocalCatalog"]
-
-logger = logging.getLogger(__name__)
 
 
 class LocalCatalog:
@@ -62,18 +64,26 @@ class LocalCatalog:
         self._desk = desk
         self._context = context
         self._workshop = workshop
-        # Requests that wait for their thread to be read from the store, for writing or not.
-        self._loading: dict[tuple[ThreadId, bool], list[Request]] = {}
-        # Requests that wait for a page of the store, by token.
-        self._listing: dict[int, Request] = {}
-        self._last_token = 0
+        self._max_bytes = context.config.limits.snapshot_bytes
+        # Requests that wait for their thread to be loaded.
+        self._loading: dict[ThreadId, list[Request]] = {}
+        self._questions = Questions(workshop.store)
+        self._stored = StoredAnswers(desk, self._questions, self._max_bytes)
 
     # What a router sees of any catalog
 
     @property
     def handlers(self) -> Handlers:
         """What only it knows."""
-        return {Loaded: self._on_loaded, Listed: self._on_listed, Fork: self._on_fork}
+        answered = self._questions.answered
+        return {
+            Loaded: answered,
+            Listed: answered,
+            TurnsListed: answered,
+            ItemsListed: answered,
+            Fork: self._on_fork,
+            ReadOlder: self._on_read_older,
+        }
 
     def begin(self) -> None:
         """Nothing: the store is there."""
@@ -98,51 +108,49 @@ class LocalCatalog:
         name = request.method.name
         if name == "thread/unsubscribe":
             _reply(request, {"status": "notLoaded"})
-        elif name not in TAKES_STORED:
-            raise errors.thread_not_found(thread_id)
+        elif name in READS_STORED:
+            self._stored.read(request, thread_id)
+        elif name in WRITES_STORED:
+            self._load_for(request, thread_id)
+        elif name == "thread/fork":
+            self._fork_stored(request, thread_id)
         else:
-            self._load_stored(request, thread_id, is_for_writing=name in WRITES_STORED)
+            raise errors.thread_not_found(thread_id)
 
     # Threads
 
-    def _load_stored(self, request: Request, thread_id: ThreadId, *, is_for_writing: bool) -> None:
-        key = (thread_id, is_for_writing)
-        if key in self._loading:
-            self._loading[key].append(request)
-        else:
-            self._loading[key] = [request]
-            post(self._workshop.store, LoadThread(thread_id, is_for_writing, self._desk.actor_ref))
+    def _load_for(self, request: Request, thread_id: ThreadId) -> None:
+        """Have a request answered by the thread's actor, which is yet to be made."""
+        waiting = self._loading.get(thread_id)
+        if waiting is not None:
+            waiting.append(request)
+            return
+        self._loading[thread_id] = [request]
+        ref, max_bytes = self._desk.actor_ref, self._max_bytes
+        self._questions.ask(
+            lambda token: LoadThread(thread_id, True, ref, token, max_item_bytes=max_bytes),
+            partial(self._on_read, thread_id),
+        )
 
-    def _on_loaded(self, message: Loaded) -> None:
-        for request in self._loading.pop((message.thread_id, message.is_for_writing), ()):
+    def _on_read(self, thread_id: ThreadId, answer: Loaded) -> None:
+        for request in self._loading.pop(thread_id):
             try:
-                self._answer_from_store(request, message)
+                check_readable(answer)
+                self._load_and_pass(request, thread_id, answer)
             except RpcError as error:
                 post(request.reply_to, Refuse(request.id, error))
-        if message.is_for_writing and not self._desk.is_loaded(message.thread_id):
-            post(self._workshop.store, ReleaseThread(message.thread_id))
+        if not self._desk.is_loaded(thread_id):
+            post(self._workshop.store, ReleaseThread(thread_id))
 
-    def _answer_from_store(self, request: Request, message: Loaded) -> None:
-        if message.error is not None:
-            logger.error("x thread %s: cannot be read from the store: %s", message.thread_id, message.error)
-            raise errors.internal()
-        if message.is_busy:
-            raise errors.active_writer(message.thread_id)
-        if self._desk.is_loaded(message.thread_id):  # for a request before this one
-            self._desk.pass_to_thread(request, message.thread_id)
-            return
-        stored = check_stored(request.method.name, message.thread_id, message.thread)
-        answer = answer_from_store(stored, request.params, self._context.config.limits.snapshot_bytes)
-        if answer is not None:
-            _reply(request, answer)
-        elif not self._desk.is_connected(request):
-            return  # it has gone, and nothing has begun
-        elif isinstance(request.params, ForkParams):
-            copy = fork_copy(Conversation(stored.record, stored.turns), request.params)
-            self._on_fork(Fork(request, copy))
-        else:
+    def _load_and_pass(self, request: Request, thread_id: ThreadId, answer: Loaded) -> None:
+        if not self._desk.is_loaded(thread_id):  # for a request before this one
+            if answer.is_busy:
+                raise errors.active_writer(thread_id)
+            stored = check_stored(request.method.name, thread_id, answer.thread)
+            if not self._desk.is_connected(request):
+                return  # it has gone, and nothing has begun
             self._load(stored.record, stored, Origin.RESUMED if request.method.subscribes else Origin.ERRAND)
-            self._desk.pass_to_thread(request, message.thread_id)
+        self._desk.pass_to_thread(request, thread_id)
 
     def _load(self, record: ThreadRecord, stored: StoredThread | None, origin: Origin) -> Ref:
         workshop = self._workshop
@@ -168,13 +176,56 @@ class LocalCatalog:
         self._load(record, None, Origin.NEW)
         self._desk.pass_to_thread(request, record.id)
 
+    def _fork_stored(self, request: Request, thread_id: ThreadId) -> None:
+        def fork(answer: Loaded) -> None:
+            if self._desk.is_loaded(thread_id):
+                self._desk.pass_to_thread(request, thread_id)
+            else:
+                self._fork(request, check_stored("thread/fork", thread_id, answer.thread).record)
+
+        ref = self._desk.actor_ref
+        self._questions.ask_for(
+            request, lambda token: LoadThread(thread_id, False, ref, token, with_turns=False), fork
+        )
+
     def _on_fork(self, message: Fork) -> None:
-        if not self._desk.is_connected(message.request):
+        self._fork(message.request, message.source)
+
+    def _fork(self, request: Request, source: ThreadRecord) -> None:
+        """Have the store make the copy; of an ephemeral fork it is only read."""
+        params = request.params
+        assert isinstance(params, ForkParams)
+        record = fork_record(source, params)
+        last_turn_id = None if params.last_turn_id is None else TurnId(params.last_turn_id)
+        ref = self._desk.actor_ref
+
+        def question(token: int) -> ForkThread | LoadThread:
+            if record.is_ephemeral:
+                return LoadThread(source.id, False, ref, token, last_turn_id=last_turn_id)
+            return ForkThread(source.id, record, ref, token, last_turn_id, self._max_bytes)
+
+        def start(answer: Loaded) -> None:
+            if answer.is_turn_unknown or (answer.thread is None and last_turn_id is not None):
+                raise errors.invalid_request(f"turn not found: {last_turn_id}")
+            turns = StoredThread(record) if answer.thread is None else answer.thread
+            self._start_fork(request, msgspec.structs.replace(turns, record=record))
+
+        self._questions.ask_for(request, question, start)
+
+    def _start_fork(self, request: Request, stored: StoredThread) -> None:
+        thread_id = stored.record.id
+        if not self._desk.is_connected(request):
+            post(self._workshop.store, ReleaseThread(thread_id))
             return
-        record = message.copy.record
-        thread = self._load(record, message.copy, Origin.NEW)
-        self._desk.note_subscriber(message.request, record.id)
-        post(thread, Forked(message.request))
+        thread = self._load(stored.record, stored, Origin.NEW)
+        self._desk.note_subscriber(request, thread_id)
+        post(thread, Forked(request))
+
+    def _on_read_older(self, message: ReadOlder) -> None:
+        if isinstance(message.query, TurnQuery):
+            self._stored.list_turns(message.request, message.thread_id, message.query, is_loaded=True)
+        else:
+            self._stored.list_items(message.request, message.thread_id, message.query, is_loaded=True)
 
     # Lists
 
@@ -191,37 +242,7 @@ class LocalCatalog:
         _reply(request, {"data": page, "nextCursor": next_cursor})
 
     def _list_threads(self, request: Request, params: ThreadListParams) -> None:
-        if params.sort_key == "section_position":
-            if params.section_id is None:
-                raise errors.invalid_request("section-position sorting requires a section filter")
-            _reply(request, _page_json([], None, None))  # there are no sections here
-            return
-        cwds = (params.cwd,) if isinstance(params.cwd, str) else tuple(params.cwd or ())
-        query = ThreadQuery(
-            limit=page_size(params.limit),
-            cursor=params.cursor,
-            sort_key="created_at" if params.sort_key in (None, "created_at") else "updated_at",
-            is_descending=params.sort_direction != "asc",
-            is_archived=bool(params.archived),
-            cwds=cwds,
-            search_term=params.search_term or None,
-            model_providers=tuple(params.model_providers or ()),
-        )
-        self._last_token += 1
-        self._listing[self._last_token] = request
-        post(self._workshop.store, ListThreads(query, self._desk.actor_ref, self._last_token))
-
-    def _on_listed(self, message: Listed) -> None:
-        request = self._listing.pop(message.token)
-        if message.is_bad_cursor and isinstance(request.params, ThreadListParams):
-            error = errors.invalid_request(f"invalid cursor: {request.params.cursor}")
-            post(request.reply_to, Refuse(request.id, error))
-        elif message.error is not None:
-            logger.error("x router: threads cannot be listed: %s", message.error)
-            post(request.reply_to, Refuse(request.id, errors.internal()))
-        else:
-            data = [record_json(record, self._desk.status(record.id)) for record in message.records]
-            _reply(request, _page_json(data, message.next_cursor, message.backwards_cursor))
+        self._stored.list_threads(request, params)
 
     _answers: ClassVar[dict[str, Callable[[LocalCatalog, Request, Any], None]]] = {
         "thread/start": _start_thread,
@@ -232,15 +253,6 @@ class LocalCatalog:
 
 def _reply(request: Request, result: Json) -> None:
     post(request.reply_to, Reply(request.id, result))
-
-
-def _page_json(data: list[JsonObject], next_cursor: str | None, backwards_cursor: str | None) -> JsonObject:
-    return {
-        "data": data,
-        "nextCursor": next_cursor,
-        "backwardsCursor": backwards_cursor,
-        "readStates": {},
-    }
 
 
 def _current_directory(params: ThreadStartParams) -> Path:

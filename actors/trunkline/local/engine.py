@@ -4,9 +4,11 @@ Turns and what they leave behind are the conversation's (`trunkline.engine`).
 
 A plain object that belongs to one Thread actor and is called by it alone.
 
-Takes    Forked, from the router; InterruptOverdue, TurnOverdue, from itself; Committed, StoreFailed, from
-         the store; and what its running turn tells (agents.events)
-Sends    to the store: SaveThread, SaveTurn, SaveItem, Commit
+Takes    Forked, from the router; InterruptOverdue, TurnOverdue, from itself; Committed, StoreFailed,
+         TurnsListed, Loaded, from the store; and what its running turn tells (agents.events)
+Sends    to the router: Fork, ReadOlder
+         to the store:  SaveThread, SaveTurn, SaveItem, DropTurns, DeleteThread, Commit, ReleaseThread,
+                        ListTurns, LoadThread
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar
 
 from trunkline.actor import post
@@ -27,6 +30,7 @@ from trunkline.messages import (
     Fork,
     Forked,
     InterruptOverdue,
+    ReadOlder,
     Ref,
     Refuse,
     Request,
@@ -45,7 +49,18 @@ from trunkline.protocol.params import (
     TurnStartParams,
     TurnSteerParams,
 )
-from trunkline.store.base import Commit, Committed, ReleaseThread, StoredThread, StoreFailed, ThreadRecord
+from trunkline.store.base import (
+    Commit,
+    Committed,
+    ItemQuery,
+    Loaded,
+    ReleaseThread,
+    StoredThread,
+    StoreFailed,
+    ThreadRecord,
+    TurnQuery,
+    TurnsListed,
+)
 from trunkline.types import ConnectionId, JsonObject, TurnId
 
 __all__ = ["LocalEngine", "Origin"]
@@ -110,6 +125,8 @@ class LocalEngine:
         self._is_errand = origin is Origin.ERRAND
         # Requests that wait for the running turn to end, and what they do then.
         self._when_quiet: list[tuple[Request, Callable[[], None]]] = []
+        # Requests that wait for a revert to be done; None while there is none.
+        self._waiting: list[Request] | None = None
         self._has_ended = False
 
     # What a thread sees of any engine
@@ -129,6 +146,8 @@ class LocalEngine:
             Forked: self._on_forked,
             Committed: self._on_committed,
             StoreFailed: self._on_store_failed,
+            TurnsListed: conversation.questions.answered,
+            Loaded: conversation.questions.answered,
         }
 
     @property
@@ -143,8 +162,8 @@ class LocalEngine:
 
     @property
     def is_busy(self) -> bool:
-        """The same: a turn begins when it is asked for."""
-        return self._conversation.is_running
+        """The same, or a revert is under way: a turn begins when it is asked for."""
+        return self._conversation.is_running or self._waiting is not None
 
     @property
     def unload_after_s(self) -> float | None:
@@ -158,6 +177,9 @@ class LocalEngine:
 
     def answer(self, request: Request) -> None:
         """Answer a request."""
+        if self._waiting is not None:
+            self._waiting.append(request)
+            return
         self._answers[request.method.name](self, request, request.params)
 
     def is_answering(self, _connection_id: ConnectionId) -> bool:
@@ -207,7 +229,7 @@ class LocalEngine:
         if not has_failed:
             self._conversation.keep_seq_bound(self._feed.last_seq)
         self._conversation.abandon()
-        for request, _ in self._when_quiet:
+        for request in (*(each for each, _ in self._when_quiet), *(self._waiting or ())):
             post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
         post(self._store, ReleaseThread(self._id))
 
@@ -226,7 +248,6 @@ class LocalEngine:
 
     def _on_forked(self, message: Forked) -> None:
         """Answer as the fork that this thread is."""
-        self._conversation.save_all()
         params = message.request.params
         with_turns = not (isinstance(params, ForkParams) and params.exclude_turns)
         self._subscribe(message.request, with_turns=with_turns)
@@ -238,21 +259,35 @@ class LocalEngine:
     def _fork(self, request: Request, params: ForkParams) -> None:
         if self._conversation.record.is_ephemeral:
             raise errors.no_rollout(self._id)
-        post(self._router, Fork(request, self._conversation.fork_copy(params)))
+        self._conversation.check_fork(params)
+        post(self._router, Fork(request, self._conversation.record))
 
     def _revert(self, request: Request, params: RevertParams) -> None:
         def revert() -> None:
-            self._conversation.revert(TurnId(params.before_turn_id))
-            self._feed.hold()
-            if self._feed.is_subscribed(request.connection_id):
-                # A new subscription would begin here, and skip what this one has not been sent yet.
-                place = {"seq": self._feed.last_seq, "epoch": self._feed.epoch}
-                self._feed.reply(request, {**self._joined_json(with_turns=False), **place})
-            else:
-                self._subscribe(request, with_turns=False)
-            self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
+            self._waiting = []
+            self._conversation.revert(TurnId(params.before_turn_id), partial(self._on_reverted, request))
 
         self._do_when_quiet(request, revert)
+
+    def _on_reverted(self, request: Request, error: RpcError | None) -> None:
+        if error is None:
+            self._answer_revert(request)
+        else:
+            self._feed.refuse(request, error)
+        waiting, self._waiting = self._waiting, None
+        for late in waiting or ():
+            self._seat.answer(late)
+        self._see_quiet()
+
+    def _answer_revert(self, request: Request) -> None:
+        self._feed.hold()
+        if self._feed.is_subscribed(request.connection_id):
+            # A new subscription would begin here, and skip what this one has not been sent yet.
+            place = {"seq": self._feed.last_seq, "epoch": self._feed.epoch}
+            self._feed.reply(request, {**self._joined_json(with_turns=False), **place})
+        else:
+            self._subscribe(request, with_turns=False)
+        self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
 
     def _archive(self, request: Request, _params: object) -> None:
         self._leave(request, "thread/archived", lambda: self._conversation.set_archived(is_archived=True))
@@ -300,15 +335,21 @@ class LocalEngine:
         self._see_quiet()
 
     def _see_quiet(self) -> None:
-        while self._when_quiet and not self._conversation.is_running:
+        while self._when_quiet and not self.is_busy:
             _, do = self._when_quiet.pop(0)
             do()
 
     def _list_turns(self, request: Request, params: TurnsListParams) -> None:
-        self._feed.reply(request, self._conversation.turns_page(params))
+        self._answer_page(request, self._conversation.turns_page(params))
 
     def _list_items(self, request: Request, params: ItemsListParams) -> None:
-        self._feed.reply(request, self._conversation.items_page(params))
+        self._answer_page(request, self._conversation.items_page(params))
+
+    def _answer_page(self, request: Request, page: JsonObject | TurnQuery | ItemQuery) -> None:
+        if isinstance(page, dict):
+            self._feed.reply(request, page)
+        else:
+            post(self._router, ReadOlder(request, self._id, page))
 
     def _read(self, request: Request, params: ThreadReadParams) -> None:
         self._feed.reply(request, self._snapshot_json(with_turns=bool(params.include_turns)))

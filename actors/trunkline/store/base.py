@@ -14,7 +14,7 @@ the thread is released: who loads it then begins with what is kept. Other thread
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import pykka
@@ -22,6 +22,7 @@ import pykka
 from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = [
+    "ITEM_OVERHEAD",
     "Commit",
     "Committed",
     "DeleteThread",
@@ -37,13 +38,11 @@ __all__ = [
     "LoadThread",
     "Loaded",
     "ReleaseThread",
-    "SaveEvents",
     "SaveItem",
     "SaveThread",
     "SaveTurn",
     "StoreFailed",
     "StoreMessage",
-    "StoredEvents",
     "StoredItem",
     "StoredThread",
     "StoredTurn",
@@ -116,17 +115,8 @@ class StoredTurn(msgspec.Struct, frozen=True):
     """Whether there are items that were asked for and are not in it, as they are too many bytes."""
 
 
-class StoredEvents(msgspec.Struct, frozen=True):
-    """Events of a thread that are next to each other."""
-
-    first_seq: int
-    last_seq: int
-    data: bytes
-    """The events, in whatever form they were given to the store."""
-
-
-class ItemPlace(msgspec.Struct, frozen=True):
-    """Where an item is in its thread."""
+class ItemPlace(NamedTuple):
+    """Where an item is in its thread. Places sort as their items do."""
 
     turn_id: TurnId
     position: int
@@ -137,10 +127,9 @@ class StoredThread(msgspec.Struct, frozen=True):
 
     record: ThreadRecord
     turns: tuple[StoredTurn, ...] = ()
-    events: tuple[StoredEvents, ...] = ()
-    """The newest events, without a gap up to the record's `seq_bound`; empty if that one is not kept."""
     left_out: ItemPlace | None = None
-    """The newest item that was over the limit of bytes: it and all before it are not in `turns`."""
+    """The newest item that was over the limit of bytes: it and all before it are not in `turns`, nor are
+    turns before its own."""
 
 
 class ThreadQuery(msgspec.Struct, frozen=True):
@@ -170,6 +159,8 @@ class TurnQuery(msgspec.Struct, frozen=True):
     max_bytes: int | None = None
     """Bytes of items after which the page ends. A turn that is larger by itself comes with its newest
     items and `is_cut`. None is no limit."""
+    before: TurnId | None = None
+    """Only turns before this one. A page that ends there goes on with it."""
 
 
 class ItemQuery(msgspec.Struct, frozen=True):
@@ -182,6 +173,8 @@ class ItemQuery(msgspec.Struct, frozen=True):
     """Only items of this turn."""
     max_bytes: int | None = None
     """Bytes of items after which the page ends, though not before its first item. None is no limit."""
+    before: ItemPlace | None = None
+    """Only items before this one. A page that ends there goes on with it."""
 
 
 # What a store takes.
@@ -208,28 +201,23 @@ class SaveItem(msgspec.Struct, frozen=True):
     item: StoredItem
 
 
-class SaveEvents(msgspec.Struct, frozen=True):
-    """Keep encoded events of a thread, for those who come back and ask for what they missed.
-
-    They are kept for as long as there is room. A store gives back those that lead up to the record's
-    `seq_bound` without a gap.
-    """
-
-    thread_id: ThreadId
-    events: StoredEvents
-
-
 class ForkThread(msgspec.Struct, frozen=True):
-    """Keep a new thread that begins with the turns of another. What is shared is not copied.
+    """Keep a new thread that begins with the turns of another, and read it.
 
-    A turn of the source that is running is `interrupted` in the copy, with the items kept so far.
+    A turn of the source that is running is in the copy with the items that were completed so far. A
+    source that is not stored has no turns.
     """
 
     source_id: ThreadId
     record: ThreadRecord
     """The new thread."""
+    reply_to: pykka.ActorRef[Any]
+    """Told `Loaded`, for writing."""
+    token: int
     last_turn_id: TurnId | None = None
     """The last turn to take over; None for all."""
+    max_item_bytes: int | None = None
+    """As in `LoadThread`."""
 
 
 class DropTurns(msgspec.Struct, frozen=True):
@@ -268,12 +256,13 @@ class LoadThread(msgspec.Struct, frozen=True):
     """Whether it will be written, which only one process may at a time."""
     reply_to: pykka.ActorRef[Any]
     """Told `Loaded`."""
+    token: int
     with_turns: bool = True
     """Whether its turns are read too."""
+    last_turn_id: TurnId | None = None
+    """The last turn to read; None for all."""
     max_item_bytes: int | None = None
-    """Bytes of items to read, the newest ones. None reads all."""
-    max_event_bytes: int = 0
-    """Bytes of events to read, the newest ones."""
+    """Bytes of items to read, the newest ones, each counted with `ITEM_OVERHEAD`. None reads all."""
 
 
 class ListTurns(msgspec.Struct, frozen=True):
@@ -309,7 +298,6 @@ StoreMessage: TypeAlias = (
     SaveThread
     | SaveTurn
     | SaveItem
-    | SaveEvents
     | ForkThread
     | DropTurns
     | DeleteThread
@@ -340,13 +328,13 @@ class StoreFailed(msgspec.Struct, frozen=True):
 class Loaded(msgspec.Struct, frozen=True):
     """A thread was read."""
 
-    thread_id: ThreadId
-    is_for_writing: bool
-    """As it was asked."""
-    thread: StoredThread | None
+    token: int
+    thread: StoredThread | None = None
     """None if it is not stored."""
     is_busy: bool = False
     """Whether it was to be written, and another process does so."""
+    is_turn_unknown: bool = False
+    """Whether there is no turn with the id that was asked for."""
     error: str | None = None
     """Why it could not be read, for the log."""
 
@@ -395,6 +383,9 @@ class ItemsListed(msgspec.Struct, frozen=True):
 
 # What stores and those who read them have in common.
 
+
+ITEM_OVERHEAD = 512
+"""Bytes that an item counts besides its own: what is around it when it is loaded."""
 
 _TYPE = re.compile(rb'\{"type":"([^"\\]+)"')
 

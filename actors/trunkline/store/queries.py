@@ -1,64 +1,129 @@
-"""The SQL of thread lists, and how rows become a page. No connection here."""
+"""The SQL of lists. No connection here."""
 
 from __future__ import annotations
 
-from trunkline.store.base import Listed, ThreadQuery, ThreadRecord
-from trunkline.store.cursors import read_cursor, write_cursor
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["list_query", "page_of", "sort_key"]
+from trunkline.store.base import ItemQuery, ThreadQuery, TurnQuery
+from trunkline.store.cursors import read_item_cursor, read_thread_cursor, read_turn_cursor
+from trunkline.types import ThreadId
+
+__all__ = ["Statement", "items_statement", "threads_statement", "turns_statement"]
+
+MAX_WALKS = 50
+"""Walks of an index that are merged. Of more values than this, threads are looked at one by one."""
+
+_Query: TypeAlias = ThreadQuery | TurnQuery | ItemQuery
 
 
-def sort_key(record: ThreadRecord, query: ThreadQuery) -> tuple[int, str]:
-    """Return what a list sorts a thread by."""
-    time_s = record.created_at if query.sort_key == "created_at" else record.updated_at
-    return (time_s, record.id)
+class Statement(NamedTuple):
+    """A statement and its values."""
+
+    sql: str
+    values: list[object]
 
 
-def list_query(query: ThreadQuery) -> tuple[str, list[object]] | None:
-    """Return the statement for a page, with one row more than it has, and its values.
+def threads_statement(query: ThreadQuery) -> Statement | None:
+    """Return the statement for a page of threads, with one row more than it has: `record`.
 
-    Walks an index from the place of the cursor on; filters other than the archive are looked at row by
-    row, and stop at the end of the page.
+    Walks an index from the place of the cursor on, and ends with the page. Of several working directories
+    or providers each is a walk, and their pages are merged. What has no index of its own (a search term, a
+    provider beside a directory) is looked at row by row.
 
     Returns:
         None if the cursor is none of ours.
 
     """
-    place = None if query.cursor is None else read_cursor(query.cursor)
+    place = None if query.cursor is None else read_thread_cursor(query.cursor)
     if query.cursor is not None and place is None:
         return None
     conditions = ["is_archived = ?"]
     values: list[object] = [query.is_archived]
     if place is not None:
-        comparison = ("<" if query.is_descending else ">") + ("=" if place.is_inclusive else "")
-        conditions.append(f"({query.sort_key}, id) {comparison} (?, ?)")
+        conditions.append(f"({query.sort_key}, id) {_comparison(place.is_inclusive, query)} (?, ?)")
         values += place.key
-    for column, wanted in (("cwd", query.cwds), ("model_provider", query.model_providers)):
-        if wanted:
-            conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
-            values += wanted
     if query.search_term is not None:
         # instr, not LIKE: case counts, and % is a character like any other.
         conditions.append("(instr(coalesce(name, ''), ?) > 0 OR instr(preview, ?) > 0)")
         values += [query.search_term, query.search_term]
-    direction = "DESC" if query.is_descending else "ASC"
-    values.append(query.limit + 1)
-    return (
-        f"SELECT record FROM threads WHERE {' AND '.join(conditions)} "
-        f"ORDER BY {query.sort_key} {direction}, id {direction} LIMIT ?",
-        values,
+    filters = {"cwd": query.cwds, "model_provider": query.model_providers}
+    walked = next((column for column, wanted in filters.items() if 1 < len(wanted) <= MAX_WALKS), None)
+    for column, wanted in filters.items():
+        if wanted and column != walked:
+            conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+            values += wanted
+    order = _order(query)
+    walk = (
+        f"SELECT record, {query.sort_key}, id FROM threads WHERE {' AND '.join(conditions)}{{}} "
+        f"ORDER BY {query.sort_key} {order}, id {order} LIMIT {query.limit + 1}"
+    )
+    if walked is None:
+        return Statement(walk.format(""), values)
+    each = f"SELECT * FROM ({walk.format(f' AND {walked} = ?')})"
+    several = tuple(dict.fromkeys(filters[walked]))
+    return Statement(
+        f"SELECT * FROM ({' UNION ALL '.join([each] * len(several))}) "
+        f"ORDER BY {query.sort_key} {order}, id {order} LIMIT {query.limit + 1}",
+        [value for one in several for value in (*values, one)],
     )
 
 
-def page_of(records: list[ThreadRecord], query: ThreadQuery, token: int) -> Listed:
-    """Return a page: `records` are those from its first entry on, one more than it holds if there is."""
-    page = tuple(records[: query.limit])
-    if not page:
-        return Listed(token)
-    has_more = len(records) > query.limit
-    return Listed(
-        token,
-        page,
-        next_cursor=write_cursor(">", sort_key(page[-1], query)) if has_more else None,
-        backwards_cursor=write_cursor("=", sort_key(page[0], query)),
+def turns_statement(thread_id: ThreadId, query: TurnQuery) -> Statement | None:
+    """Return the statement for a page of turns, with one row more than it has: `record`.
+
+    Returns:
+        None if the cursor is none of ours.
+
+    """
+    place = None if query.cursor is None else read_turn_cursor(query.cursor)
+    if query.cursor is not None and place is None:
+        return None
+    conditions = ["thread_id = ?"]
+    values: list[object] = [thread_id]
+    if place is not None:
+        conditions.append(f"id {_comparison(place.is_inclusive, query)} ?")
+        values.append(place.key)
+    if query.before is not None:
+        conditions.append("id < ?")
+        values.append(query.before)
+    return Statement(
+        f"SELECT record FROM turns WHERE {' AND '.join(conditions)} ORDER BY id {_order(query)} LIMIT ?",
+        [*values, query.limit + 1],
     )
+
+
+def items_statement(thread_id: ThreadId, query: ItemQuery) -> Statement | None:
+    """Return the statement for a page of items, with one row more: `turn_id, id, payload, position`.
+
+    Returns:
+        None if the cursor is none of ours.
+
+    """
+    place = None if query.cursor is None else read_item_cursor(query.cursor)
+    if query.cursor is not None and place is None:
+        return None
+    conditions = ["thread_id = ?"]
+    values: list[object] = [thread_id]
+    if query.turn_id is not None:
+        conditions.append("turn_id = ?")
+        values.append(query.turn_id)
+    if place is not None:
+        conditions.append(f"(turn_id, position) {_comparison(place.is_inclusive, query)} (?, ?)")
+        values += place.key
+    if query.before is not None:
+        conditions.append("(turn_id, position) < (?, ?)")
+        values += query.before
+    order = _order(query)
+    return Statement(
+        f"SELECT turn_id, id, payload, position FROM items WHERE {' AND '.join(conditions)} "
+        f"ORDER BY turn_id {order}, position {order} LIMIT ?",
+        [*values, query.limit + 1],
+    )
+
+
+def _order(query: _Query) -> str:
+    return "DESC" if query.is_descending else "ASC"
+
+
+def _comparison(is_inclusive: bool, query: _Query) -> str:
+    return ("<" if query.is_descending else ">") + ("=" if is_inclusive else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trunkline.errors import StartError
 
-__all__ = ["SCHEMA_VERSION", "open_reader", "open_writer"]
+__all__ = ["SCHEMA_VERSION", "open_memory", "open_reader", "open_writer"]
 
 _MIGRATIONS = (
     # 1: threads, turns and items. What is looked for or sorted by has a column; the rest is JSON.
@@ -71,6 +71,13 @@ def open_writer(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def open_memory() -> sqlite3.Connection:
+    """Return a new store that is in memory, and gone when it is closed."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _migrate(connection)
     return connection
 
 

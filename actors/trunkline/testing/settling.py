@@ -164,7 +164,7 @@ def _fence_store(store: pykka.ActorRef[Any], timeout_s: float) -> None:
     answered = _Answered()
     ref: pykka.ActorRef[Any] = answered  # type: ignore[assignment]
     try:
-        store.tell(LoadThread(ThreadId(""), is_for_writing=False, reply_to=ref, with_turns=False))
+        store.tell(LoadThread(ThreadId(""), is_for_writing=False, reply_to=ref, token=0, with_turns=False))
     except pykka.ActorDeadError:
         return
     if not answered.event.wait(timeout_s):
