@@ -3,8 +3,8 @@
 The stand-in speaks as much of the OpenAI Responses API (HTTP and server-sent events) as the app-server
 uses, on loopback. What it streams is decided by the last user message, in the words of the `script`
 agent: `say N M` (N deltas of M bytes), `text WORDS`, `sleep SECONDS`, `hold NAME` (until the test lets
-go of that name), `ask COMMAND` (a call of the shell tool, which raises an approval), `fail WORDS`; a line
-that is none of these is said back.
+go of that name), `halves NAME WORDS` (says them twice, and holds in between), `ask COMMAND` (a call of
+the shell tool, which raises an approval), `fail WORDS`; a line that is none of these is said back.
 
 The binary comes from the package `openai-codex-cli-bin`. Run as a program this prints the address of
 a server, and its process id, and keeps it until it is interrupted:
@@ -160,6 +160,12 @@ def _stream(request: JsonObject, server: _Server) -> Iterator[bytes]:
             time.sleep(float(rest))
         elif word == "hold":
             server.held(rest).wait()
+        elif word == "halves":
+            name, _, said = rest.partition(" ")
+            *begun, middle, end = _message([said, said], f"msg_{time.time_ns()}", at_once=1)
+            yield from begun
+            server.held(name).wait()
+            yield from (middle, end)
         elif word == "fail":
             yield _event(
                 "response.failed",
@@ -194,13 +200,13 @@ def _deltas(word: str, rest: str, line: str) -> list[str]:
     return [rest if word == "text" else line]
 
 
-def _message(deltas: list[str], item_id: str) -> Iterator[bytes]:
+def _message(deltas: list[str], item_id: str, at_once: int = 256) -> Iterator[bytes]:
     item = {"type": "message", "id": item_id, "role": "assistant"}
     yield _event("response.output_item.added", output_index=0, item={**item, "content": []})
-    for start in range(0, len(deltas), 256):
+    for start in range(0, len(deltas), at_once):
         yield b"".join(
             _event("response.output_text.delta", output_index=0, item_id=item_id, delta=delta)
-            for delta in deltas[start : start + 256]
+            for delta in deltas[start : start + at_once]
         )
     content = [{"type": "output_text", "text": "".join(deltas)}]
     yield _event("response.output_item.done", output_index=0, item={**item, "content": content})

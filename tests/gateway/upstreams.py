@@ -12,7 +12,7 @@ from helpers import Client, Message
 from houses import LocalHouse
 from wires import PATIENCE_S
 
-__all__ = ["FAKE", "Gateway"]
+__all__ = ["FAKE", "Gateway", "request_when_up"]
 
 FAKE = Path(__file__).with_name("fake_upstream.py")
 
@@ -43,11 +43,16 @@ class Gateway:
 
     def request_when_up(self, client: Client, method: str, **params: object) -> Message:
         """Ask until the upstream is up again, which it says it is not until then."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            response = client.response(client.begin(method, **params))
-            if "result" in response:
-                result: Message = response["result"]
-                return result
-            assert response["error"]["code"] == -32001, response
-        raise AssertionError("the upstream does not come up again")
+        return request_when_up(client, method, **params)
+
+
+def request_when_up(client: Client, method: str, **params: object) -> Message:
+    """Ask until the upstream is up again, which it says it is not until then."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        response = client.response(client.begin(method, **params))
+        if "result" in response:
+            result: Message = response["result"]
+            return result
+        assert response["error"]["code"] == -32001, response
+    raise AssertionError("the upstream does not come up again")
