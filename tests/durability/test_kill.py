@@ -30,6 +30,8 @@ class Witness(threading.Thread):
         self.thread_id: str = started["thread"]["id"]
         self.epoch: str = started["epoch"]
         self._enough = enough
+        # A thread is kept from its first turn on.
+        self.client.run_turn(self.thread_id, "text begin")
 
     def run(self) -> None:
         with contextlib.suppress(WireClosed, OSError, AssertionError):
@@ -39,7 +41,7 @@ class Witness(threading.Thread):
 
     @property
     def last_seq(self) -> int:
-        return max(int(message["seq"]) for message in self.client.arrived if "seq" in message)
+        return max(int(message["seq"]) for message in self.client.events_of(self.thread_id))
 
     def completed(self) -> Iterator[tuple[str, bytes]]:
         """Go through the completed items: id, and bytes as they were sent."""

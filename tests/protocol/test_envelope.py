@@ -151,6 +151,7 @@ TEXTS = [
     (errors.invalid_params("why"), -32602, "Invalid params: why"),
     (errors.internal(), -32603, "Internal error"),
     (errors.overloaded(), -32001, "Server overloaded; retry later."),
+    (errors.forbidden("drive"), -32600, "this connection lacks the scope `drive`"),
     (errors.not_kept("why"), -32603, "the thread cannot be stored: why"),
     (errors.needs_experimental("m.f"), -32600, "m.f requires experimentalApi capability"),
     (errors.draining(), -32600, "Server is draining; retry after reconnecting"),
