@@ -64,15 +64,19 @@ def check_message(message: Message, answers: Iterable[str] = ()) -> None:
     elif "error" in message:
         _check(message, lambda: _validate_json("JSONRPCErrorError", message["error"]))
     else:
-        methods = [method for method in answers if method not in _OF_OUR_OWN]
+        methods = [method for method in answers if method not in _OF_OUR_OWN and not _is_a_hosts_own(method)]
         if methods and not any(_fits(method, message) for method in methods):
             _check_result(methods[0], message)
 
 
+def _is_a_hosts_own(method: str) -> bool:
+    return "/" in method and method.partition("/")[0] not in RESERVED
+
+
 def _check_call(message: Message) -> None:
     method = message["method"]
-    if "/" in method and method.partition("/")[0] not in RESERVED:
-        return  # a host's own
+    if _is_a_hosts_own(method):
+        return
     if "id" in message:
         assert isinstance(message["id"], int), f"not the id of a prompt: {shorten(message)}"
         request = {key: message[key] for key in ("id", "method", "params")}

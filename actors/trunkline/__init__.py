@@ -1,5 +1,6 @@
 """One agent, many clients: an app-server and message router built of Pykka actors."""
 
+from trunkline.access import Scope
 from trunkline.actor import Dispatcher, PooledActor, handles, post
 from trunkline.agents.base import (
     Agent,
@@ -28,6 +29,7 @@ from trunkline.errors import (
 from trunkline.futures import Future
 from trunkline.inprocess.connection import InProcessConnection
 from trunkline.inprocess.deliveries import Closed, Delivery, Notification, Prompt
+from trunkline.own_methods import Call, Handler
 from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
 from trunkline.version import VERSION
@@ -39,6 +41,7 @@ __all__ = [
     "AgentFactory",
     "AgentMessage",
     "AppServer",
+    "Call",
     "Closed",
     "CommandItem",
     "Config",
@@ -49,6 +52,7 @@ __all__ = [
     "Dispatcher",
     "FileChangeItem",
     "Future",
+    "Handler",
     "InProcessConnection",
     "Limits",
     "ListenUrlError",
@@ -60,6 +64,7 @@ __all__ = [
     "PromptRefused",
     "Question",
     "RpcError",
+    "Scope",
     "ServerStopped",
     "StartError",
     "ThreadHandle",

@@ -88,13 +88,16 @@ class Config:
     """What becomes of a prompt while nobody is subscribed: it waits for somebody, or is refused at once."""
     workers: int = 2
     """OS threads that run the actors, 1 or more. They share the GIL: more of them are rarely faster."""
+    method_workers: int = 4
+    """OS threads that run the handlers of a host's own methods, 1 or more. They start with the first one."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if isinstance(self.listen, str):
             raise ConfigError(f'listen must be a tuple of URLs, such as ("{self.listen}",)')
-        if self.workers < 1:
-            raise ConfigError(f"workers must be 1 or more, not {self.workers}")
+        for name in ("workers", "method_workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.unload_after_s is not None and self.unload_after_s < 0:
             raise ConfigError(f"unload_after_s must be 0 or more, not {self.unload_after_s}")
         if self.interrupt_grace_s < 0:
@@ -123,4 +126,5 @@ class Settings(TypedDict, total=False):
     prompt_timeout_s: float | None
     prompt_without_subscriber: Literal["wait", "refuse"]
     workers: int
+    method_workers: int
     limits: Limits

@@ -22,7 +22,8 @@ from typing import Any, ClassVar
 from trunkline.access import Scope
 from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
-from trunkline.errors import RpcError
+from trunkline.errors import Disconnected, RpcError
+from trunkline.futures import Future
 from trunkline.listener import ACKNOWLEDGE_BYTES
 from trunkline.log import Chunk
 from trunkline.messages import (
@@ -40,6 +41,7 @@ from trunkline.messages import (
     Progress,
     PromptAnswer,
     PromptEnded,
+    PushNotification,
     Received,
     Ref,
     Refuse,
@@ -49,6 +51,7 @@ from trunkline.messages import (
     Unsubscribed,
     Warn,
 )
+from trunkline.own_methods import Call
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import (
     IncomingNotification,
@@ -67,7 +70,7 @@ from trunkline.protocol.methods import (
     Method,
     check_experimental,
 )
-from trunkline.protocol.params import InitializeParams
+from trunkline.protocol.params import ClientInfo, InitializeParams
 from trunkline.protocol.product import product_answer
 from trunkline.protocol.server_info import server_json
 from trunkline.transports.base import CloseCode, Link
@@ -146,6 +149,8 @@ class Connection(PooledActor):
         self._timers = context.timers
         self._agent_name = context.agent_name
         self._read_call = context.read_call
+        self._own_methods = context.own_methods
+        self._thread_handle = context.thread_handle
         self._router = router
         self._link = link
         self._framing = link.framing
@@ -174,6 +179,10 @@ class Connection(PooledActor):
         # Notifications that are left out: opt-outs, and experimental ones.
         self._unwanted: frozenset[str] = EXPERIMENTAL_NOTIFICATIONS
         self._is_experimental = False
+        # Who the client says it is; None before `initialize`.
+        self._client: ClientInfo | None = None
+        # Notifications that were pushed and of which nobody has been told that they are taken.
+        self._pushed: list[Future[None]] = []
 
     def on_start(self) -> None:
         """Tell the router that the connection is there."""
@@ -206,6 +215,11 @@ class Connection(PooledActor):
         """Leave nothing behind, whoever stopped the actor."""
         self._link.close(CloseCode.GOING_AWAY, "server is stopping; reconnect later")
         self._leave()
+
+    def on_undelivered(self, message: Any) -> None:
+        """Tell who waits that the connection has ended."""
+        if isinstance(message, PushNotification):
+            message.taken.fail(self._disconnected())
 
     # From the link
 
@@ -266,6 +280,9 @@ class Connection(PooledActor):
                 return
             if self._in_flight >= self._limits.max_requests_in_flight:
                 raise errors.overloaded()
+            if method.answerer is Answerer.HOST:
+                self._begin_call(message.id, method, params)
+                return
         except RpcError as error:
             self._send_error(message.id, error)
             return
@@ -280,6 +297,20 @@ class Connection(PooledActor):
             raise errors.method_not_found(method.name)
         self._send_result(request_id, result)
 
+    def _begin_call(self, request_id: RequestId, method: Method, params: Any) -> None:
+        """Have a function of the host's answer; it tells a `Reply` or a `Refuse`."""
+        assert self._client is not None
+        call = Call(
+            method=method.name,
+            connection_id=self._id,
+            connection=self.actor_ref,
+            client=self._client,
+            access=self._link.access,
+            thread=self._thread_handle,
+        )
+        self._own_methods.begin(method, params, call, request_id, self.actor_ref)
+        self._in_flight += 1
+
     def _on_response(self, message: IncomingResponse) -> None:
         thread = None
         if self._state is not _State.OPENED and isinstance(message.id, int):
@@ -291,7 +322,7 @@ class Connection(PooledActor):
         access = self._link.access
         if Scope.DRIVE not in access.scopes:
             # There is no request of the client's that this would answer: hence the null id.
-            self._send(encode_error(None, errors.forbidden(Scope.DRIVE.value)))
+            self._send_error(None, errors.forbidden(Scope.DRIVE.value))
             return
         who = f"{self._link.name}, {access.who}" if access.who else self._link.name
         post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, who))
@@ -315,6 +346,7 @@ class Connection(PooledActor):
             self._is_experimental = bool(capabilities.experimental_api)
             hidden = frozenset() if self._is_experimental else EXPERIMENTAL_NOTIFICATIONS
             self._unwanted = hidden.union(capabilities.opt_out_notification_methods or ())
+        self._client = params.client_info
         self._state = _State.INITIALIZED
         self._send_result(request_id, server_json(params.client_info))
         # Broadcasts come through the router, and so behind this answer.
@@ -383,6 +415,12 @@ class Connection(PooledActor):
     def _on_warn(self, message: Warn) -> None:
         self._warn(message.text, message.thread_id)
 
+    @handles(PushNotification)
+    def _on_push_notification(self, message: PushNotification) -> None:
+        if message.method not in self._unwanted:
+            self._send_notification(message.method, message.params)
+        self._pushed.append(message.taken)
+
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
         logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
@@ -443,9 +481,14 @@ class Connection(PooledActor):
             self._watch_stall(self._handed - unsent, is_warned=False)
         if self._unbounded > self._limits.max_unsent_bytes:
             self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
-        elif self._consumed and self._unbounded <= FLUSH_BYTES:
-            link.consumed(self._consumed)
-            self._consumed = 0
+        elif self._unbounded <= FLUSH_BYTES:
+            if self._consumed:
+                link.consumed(self._consumed)
+                self._consumed = 0
+            if self._pushed:
+                pushed, self._pushed = self._pushed, []
+                for taken in pushed:
+                    taken.set()
 
     def _take_out(self) -> Any:
         """Take what is to be sent next: all of it, or of much about as much as a socket takes at once."""
@@ -520,4 +563,10 @@ class Connection(PooledActor):
         self._owing.clear()
         self._prompts.clear()
         self._out.clear()
+        for taken in self._pushed:
+            taken.fail(self._disconnected())
+        self._pushed.clear()
         post(self._router, ConnectionClosed(self._id))
+
+    def _disconnected(self) -> Disconnected:
+        return Disconnected(*self._close_with)

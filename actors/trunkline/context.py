@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from trunkline.actor import Dispatcher
 from trunkline.config import Config
+from trunkline.own_methods import OwnMethods
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
+from trunkline.publishing import ThreadHandle
 from trunkline.timers import Timers
 from trunkline.types import Json
 
@@ -30,3 +32,7 @@ class Context:
     """From 0, one count for the whole server: clients of the reference rely on integers."""
     read_call: Callable[[str, Json], tuple[Method, Params]]
     """Finds a method and checks its params: which methods there are is for what answers them to say."""
+    own_methods: OwnMethods
+    """What the host answers itself."""
+    thread_handle: Callable[[str], ThreadHandle]
+    """Returns a thread for the host to publish into."""

@@ -55,6 +55,11 @@ class Future(pykka.Future[T]):
         """Whether the value or exception is there, so that `get` does not wait. Any thread."""
         return self._outcome is not None
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether `map`, `join` or the like have made it: then it is worked out in `get`, and not before."""
+        return self._get_hook is not None
+
     def get(self, *, timeout: float | None = None) -> T:
         """Return the value, or raise the exception; wait until there is one.
 
@@ -66,7 +71,7 @@ class Future(pykka.Future[T]):
             Exception: whatever came in place of the value.
 
         """
-        if self._get_hook is not None:  # made by `map` and such
+        if self._get_hook is not None:
             return super().get(timeout=timeout)
         if self._outcome is None:
             self._wait(timeout)
@@ -101,8 +106,14 @@ class Future(pykka.Future[T]):
         """Have `callback` called with this future once it is done: at once if it is. Any thread.
 
         It runs on the thread that brings the outcome, usually one of the server's, and must not block.
-        What it raises is logged. A future that `map` and the like have made calls nobody.
+        What it raises is logged.
+
+        Raises:
+            TypeError: the future is a derived one, and never done by itself.
+
         """
+        if self._get_hook is not None:
+            raise TypeError("a future made by map() or the like calls nobody back: ask the one it is made of")
         self._callbacks.append(callback)
         if self._outcome is not None:
             self._call_back()

@@ -48,6 +48,7 @@ __all__ = [
     "PromptEnded",
     "PromptOverdue",
     "Publish",
+    "PushNotification",
     "RaisePrompt",
     "ReadOlder",
     "Received",
@@ -199,6 +200,15 @@ class Warn(Message, frozen=True):
 
     thread_id: ThreadId
     text: str
+
+
+class PushNotification(Message, frozen=True):
+    """Send a notification that is no thread's event."""
+
+    method: str
+    params: JsonObject
+    taken: Future[None]
+    """Told when little waits to be sent, or that the connection has ended."""
 
 
 class FellBehind(Message, frozen=True):

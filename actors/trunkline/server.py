@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import pykka
 
@@ -42,6 +42,8 @@ from trunkline.messages import (
     Ref,
     StopThreads,
 )
+from trunkline.own_methods import Handler, OwnMethods
+from trunkline.protocol.methods import Method
 from trunkline.publishing import ThreadHandle, ThreadHandles
 from trunkline.router import Router
 from trunkline.timers import Timers
@@ -52,11 +54,13 @@ from trunkline.transports.listen import StdioListen, parse_listen_url
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
 from trunkline.transports.websocket_link import WebSocketLimits
-from trunkline.types import ConnectionId, ThreadId
+from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["AppServer", "Listening"]
 
 logger = logging.getLogger(__name__)
+
+H = TypeVar("H", bound=Handler)
 
 CLOSE_S = 5.0
 """Seconds that clients have to finish the closing handshake."""
@@ -115,6 +119,7 @@ class AppServer:
         # Holds one token until somebody begins to stop: `list.pop` is atomic, so one caller gets it.
         self._stop_token: list[None] = []
         self._handles = ThreadHandles(self._make_handle)
+        self._own_methods = OwnMethods(self.config.method_workers)
 
     @property
     def listeners(self) -> tuple[Listening, ...]:
@@ -130,6 +135,7 @@ class AppServer:
         """
         self._dispatcher.start()
         self._timers.start()
+        self._own_methods.start()
         self._stop_token.append(None)
         self._context = Context(
             config=self.config,
@@ -138,7 +144,9 @@ class AppServer:
             agent_name=self._backend.agent_name,
             connection_ids=itertools.count(1),
             prompt_ids=itertools.count(),
-            read_call=self._backend.read_call,
+            read_call=self._read_call,
+            own_methods=self._own_methods,
+            thread_handle=self.thread,
         )
         try:
             make_catalog = self._backend.start(self._context)
@@ -191,6 +199,49 @@ class AppServer:
             raise ServerStopped("the server is not running")
         return self._handles.get(ThreadId(thread_id))
 
+    def method(self, name: str, *, scope: Scope = Scope.DRIVE) -> Callable[[H], H]:
+        """Add a method of the host's own. Any thread, before the start or after it.
+
+            class Roll(msgspec.Struct):
+                sides: int = 6
+
+            @server.method("dice/roll")
+            def roll(call: Call, params: Roll) -> dict[str, int]:
+                return {"rolled": random.randint(1, params.sides)}
+
+        A handler takes the `Call`, and the params if it wants any. It runs on one of the server's method
+        threads (`Config.method_workers`), several at once, and may block. What it returns is the result:
+        anything that JSON can say, a struct or a dataclass, None; or a future of that, Pykka's or one of
+        `concurrent.futures`, which is answered when it is done. It raises `RpcError` to refuse; whatever
+        else it raises is logged, and the client is told of an internal error.
+
+        Clients call it as any method, over any transport and by the same rules: after `initialize`, within
+        the limit of requests in flight, and not while the server stops.
+
+        Args:
+            name: `vendor/name`; what begins with `thread/`, `turn/`, `item/` and such is the protocol's.
+            scope: what a client must be allowed to do to call it.
+
+        Returns:
+            A decorator, which returns the handler as it is. The type of the handler's params (a
+            `msgspec.Struct`, a dataclass, a `TypedDict`, a `dict[str, …]`) is what a client's are
+            checked by, before the handler is called: -32602 if they do not fit.
+
+        Raises:
+            ConfigError: the name is taken or no name of one's own, or (when the decorator is called) the
+                handler is not such a function.
+
+        """
+
+        def add(handler: H) -> H:
+            self._own_methods.add(name, handler, scope)
+            return handler
+
+        return add
+
+    def _read_call(self, name: str, raw_params: Json) -> tuple[Method, Any]:
+        return self._own_methods.read_call(name, raw_params) or self._backend.read_call(name, raw_params)
+
     def wait_closed(self, timeout_s: float | None = None) -> bool:
         """Wait until the client on stdio has gone, or somebody has called `stop`.
 
@@ -216,6 +267,7 @@ class AppServer:
                 self._stopped.wait()
             return
         self._is_ready = False
+        self._own_methods.drain()
         self._entrances.stop_accepting()
         if self._router is not None:  # None if the backend could not come up
             self._end_turns(grace_s)
@@ -225,6 +277,7 @@ class AppServer:
         if self._stdio is not None:
             self._stdio.join(CLOSE_S)
         self._loop.stop(CLOSE_S)
+        self._own_methods.stop(CLOSE_S)
         self._timers.stop(CLOSE_S)
         self._dispatcher.stop(CLOSE_S)
         self._stopped.set()

@@ -44,6 +44,7 @@ class InProcessSession(Connection):
 
     def on_undelivered(self, message: Any) -> None:
         """Answer what came too late."""
+        super().on_undelivered(message)
         if isinstance(message, HostCall):
             message.future.fail(self._disconnected())
 

@@ -45,6 +45,8 @@ class Answerer(Enum):
     ROUTER = "router"
     THREAD = "thread"
     """The thread that the params name, found by the router."""
+    HOST = "host"
+    """No actor: a function of the host's."""
 
 
 class Method(msgspec.Struct, frozen=True):

@@ -39,6 +39,7 @@ __all__ = [
     "TurnsListParams",
     "check_turn_input",
     "convert_params",
+    "convert_to",
 ]
 
 SandboxMode: TypeAlias = Literal["read-only", "workspace-write", "danger-full-access"]
@@ -280,6 +281,12 @@ def convert_params(raw: Json, params_type: type[P]) -> P:
         RpcError: -32602, with a text that names the member and says what is wrong with it.
 
     """
+    converted: P = convert_to(raw, params_type)
+    return converted
+
+
+def convert_to(raw: Json, params_type: Any) -> Any:
+    """Do the same with a type of any kind: a dataclass, a typed dictionary."""
     if raw is None:
         raw = {}
     elif type(raw) is not dict:
