@@ -59,6 +59,17 @@ def test_a_run_with_a_server_of_its_own_leaves_nothing_behind(tmp_path: Path) ->
     assert "<svg" in (tmp_path / "result.html").read_text()
 
 
+@pytest.mark.parametrize("store", ["memory", "threads.sqlite3"])
+def test_the_server_of_a_run_keeps_threads_where_it_is_told(tmp_path: Path, store: str) -> None:
+    where = store if store == "memory" else str(tmp_path / store)
+    shape = ("--scenario", "fanout", "--connections", "3", "--duration", "100ms", "--workers", "1")
+
+    status, out, err = load("--embedded", "--store", where, *shape)
+
+    assert (status, out.splitlines()[-1]) == (0, "passed"), out + err
+    assert [path.name for path in tmp_path.glob("*.sqlite3")] == ([] if store == "memory" else [store])
+
+
 def test_a_missed_threshold_is_the_exit_status() -> None:
     with running(FakeServer()) as fake:
         scenario = ("--scenario", "requests", "--connections", "2", "--duration", "100ms", "--quiet")
@@ -105,6 +116,8 @@ def test_an_interrupt_ends_the_run_early_with_the_table() -> None:
         (("http://127.0.0.1:1",), 1, "expected ws://HOST:PORT, got 'http://127.0.0.1:1'"),
         ((), 2, "Say either where the server is"),
         (("ws://127.0.0.1:1", "--embedded"), 2, "Say either where the server is"),
+        (("ws://127.0.0.1:1", "--store", "memory"), 2, "--store is for --embedded"),
+        (("--embedded", "--store", "/dev/null/x"), 1, "/dev/null/x"),
         (("--embedded", "--scenario", "nowhere"), 1, "nowhere: neither a built-in scenario"),
         (("--embedded", "--duration", "long"), 1, "expected a time such as 250ms, 10s or 2m, got 'long'"),
         (("--embedded", "--threshold", "fast"), 1, "such as 'request p99 < 50ms'"),

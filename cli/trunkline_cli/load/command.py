@@ -48,6 +48,11 @@ FAILED = 1
 @click.option(
     "--embedded", is_flag=True, help="Start a server for the run, and see that nothing is left of it."
 )
+@click.option(
+    "--store",
+    metavar="FILE|memory",
+    help="Where the --embedded server keeps threads.  [default: a file for the run]",
+)
 @click.option("--connections", type=click.IntRange(1), help="Connections in all, instead of the scenario's.")
 @click.option("--duration", metavar="TIME", help="Length of the measured time, such as 30s or 2m.")
 @click.option("--seed", type=int, help="For everything that is drawn at random.")
@@ -88,11 +93,13 @@ def _run(scenario: model.Scenario, options: dict[str, Any]) -> Result:
     """Run the scenario, on a server of its own if that is wanted."""
     if (options["url"] is None) != options["embedded"]:
         raise click.UsageError("Say either where the server is, such as ws://127.0.0.1:4500, or --embedded.")
+    if options["store"] is not None and not options["embedded"]:
+        raise click.UsageError("--store is for --embedded: a server that runs has its own.")
     raise_descriptor_limit()
     progress = Progress(sys.stderr)
     with contextlib.ExitStack() as stack:
         url, pid = options["url"], options["server_pid"]
-        server = stack.enter_context(EmbeddedServer()) if options["embedded"] else None
+        server = stack.enter_context(EmbeddedServer(options["store"])) if options["embedded"] else None
         if server is not None:
             url, pid = server.url, server.pid
         settings = Settings(

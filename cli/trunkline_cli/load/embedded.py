@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from trunkline_cli.load.worker import raise_descriptor_limit
 
@@ -29,13 +29,17 @@ class StartFailed(Exception):
 
 
 class EmbeddedServer:
-    """A server with the script agent and an SQLite store. A context manager.
+    """A server with the script agent. A context manager.
 
     It has its own process so that what is measured of it is of it alone, and what it leaves behind is
     not mixed up with what the load side has.
+
+    Args:
+        store: an SQLite file that may be there, or `memory`; None is a file that is removed afterwards.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: str | None = None) -> None:
         self.url = ""
         """Where it listens."""
         self.pid = 0
@@ -44,7 +48,9 @@ class EmbeddedServer:
         # Spawned, not forked: a fork would take over the load side's descriptors.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), name="embedded-server", daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, store), name="embedded-server", daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -102,7 +108,7 @@ class EmbeddedServer:
 # In the server's process
 
 
-def _serve(pipe: Pipe) -> None:
+def _serve(pipe: Pipe, store: str | None) -> None:
     """Be the server."""
     # A server that logs what a scenario provokes would only be in the way of the progress.
     logging.basicConfig(level=logging.ERROR, format="server: %(message)s")
@@ -117,7 +123,7 @@ def _serve(pipe: Pipe) -> None:
 
     descriptors, threads = _descriptors(), set(threading.enumerate())
     with tempfile.TemporaryDirectory(prefix="trunkline-load-") as folder:
-        config = Config(listen=("ws://127.0.0.1:0",), agent="script", store=Path(folder) / "threads.sqlite3")
+        config = Config(listen=("ws://127.0.0.1:0",), agent="script", store=_store(store, folder))
         try:
             server = AppServer(config)
             server.start()
@@ -130,6 +136,12 @@ def _serve(pipe: Pipe) -> None:
         pipe.recv()
         server.stop()
         pipe.send(("stopped", _left(descriptors, threads)))
+
+
+def _store(given: str | None, folder: str) -> Path | Literal["memory"]:
+    if given == "memory":
+        return "memory"
+    return Path(folder) / "threads.sqlite3" if given is None else Path(given)
 
 
 def _connections_left() -> list[str]:
