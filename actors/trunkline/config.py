@@ -11,12 +11,16 @@ from typing import Literal, TypedDict
 
 from trunkline.agents.base import AgentLike
 from trunkline.errors import ConfigError
+from trunkline.protocol.envelope import MAX_JSON_DEPTH
 from trunkline.transports.entrances import EntranceOptions
 
 __all__ = ["Config", "Limits", "Settings"]
 
 KIB = 1024
 MIB = 1024 * KIB
+
+READABLE_DEPTH = 1_024
+"""Levels of JSON that orjson reads; it refuses deeper ones, whatever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,28 @@ class Limits:
     """The same for one remote IP address (of IPv6: for one /64). Those of this machine are not counted."""
     max_message_bytes: int = 16 * MIB
     """Longest message a client may send; over it the connection is closed with 1009."""
+    max_json_depth: int = MAX_JSON_DEPTH
+    """Levels of arrays and objects in a message, up to 1,024; deeper ones are answered with -32600."""
+    handshake_timeout_s: float = 10.0
+    """Seconds from a connect to the end of the HTTP request; over it the answer is 408."""
+    initialize_timeout_s: float = 30.0
+    """Seconds that a client on a socket has for `initialize`; over it the connection is closed with 1008."""
+    ping_interval_s: float = 20.0
+    """Seconds after which a socket from which nothing has come is sent a ping. 0 sends none."""
+    ping_timeout_s: float = 40.0
+    """Seconds after such a ping in which nothing may come, and nothing be taken, until the connection is
+    closed with 1013."""
     max_requests_in_flight: int = 128
     """Requests of one connection that may be under way; more are refused with -32001."""
+    max_requests_in_all: int = 16_384
+    """Requests of all connections that may be under way; more are refused with -32001."""
+    max_subscriptions: int = 4_096
+    """Threads that one connection may be subscribed to; a request for more is refused with -32600."""
+    max_threads: int = 10_000
+    """Threads that may be loaded; a request that would load one more is refused with -32001."""
     max_unsent_bytes: int = 32 * MIB
     """Bytes that may wait for a connection's socket besides thread events, which wait in the thread's
-    log; over it the connection is closed with 1013."""
+    log; at half of it the connection is sent a `warning`, over it it is closed with 1013."""
     stall_timeout_s: float = 60.0
     """Seconds in which a connection with unsent output may take nothing at all; after half of it the
     connection is sent a `warning`, after all of it it is closed with 1013."""
@@ -107,8 +128,13 @@ class Config:
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be more than 0, not {value}")
         for name in self.limits.__slots__:
-            if getattr(self.limits, name) <= 0:
-                raise ConfigError(f"{name} must be more than 0, not {getattr(self.limits, name)}")
+            value = getattr(self.limits, name)
+            if value < 0 or (value == 0 and name != "ping_interval_s"):
+                raise ConfigError(f"{name} must be more than 0, not {value}")
+        if self.limits.max_json_depth > READABLE_DEPTH:
+            raise ConfigError(
+                f"max_json_depth must be {READABLE_DEPTH} or less, not {self.limits.max_json_depth}"
+            )
 
 
 class Settings(TypedDict, total=False):

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from trunkline.access import Scope
 from trunkline.actor import PooledActor, handles, post
+from trunkline.admission import Admission
 from trunkline.context import Context
 from trunkline.errors import Disconnected, RpcError
 from trunkline.futures import Future
@@ -73,7 +74,8 @@ from trunkline.protocol.methods import (
 from trunkline.protocol.params import ClientInfo, InitializeParams
 from trunkline.protocol.product import product_answer
 from trunkline.protocol.server_info import server_json
-from trunkline.transports.base import CloseCode, Link
+from trunkline.transports.base import Link
+from trunkline.transports.closes import BUG, NORMAL, STOPPING, TOO_SLOW, Ending
 from trunkline.types import ConnectionId, Json, RequestId, ThreadId
 
 __all__ = ["Connection"]
@@ -158,14 +160,15 @@ class Connection(PooledActor):
         self._on_input_done = on_input_done
         self._is_input_done = False
         self._state = _State.OPENED
-        self._close_with = (CloseCode.NORMAL, "")
-        self._in_flight = 0
+        self._close_with = NORMAL
+        self._admission = Admission(self._limits, context.request_slots)
         # Framed bytes (or what the link takes instead) on their way out, in order. They stay here while
         # the link has not drained: thread events among them are shared with other connections, and so
         # cost nothing but their place.
         self._out: list[Any] = []
         # Bytes among them that no thread's window bounds: answers and broadcasts.
         self._unbounded = 0
+        self._is_warned_of_unsent = False
         # Messages that were dealt with and not yet reported to the link: none are while too much waits.
         self._consumed = 0
         # Bytes ever handed to the link; less what is unsent, these are the bytes it has taken.
@@ -187,7 +190,7 @@ class Connection(PooledActor):
     def on_start(self) -> None:
         """Tell the router that the connection is there."""
         try:
-            post(self._router, ConnectionOpened(self._id, self.actor_ref))
+            post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote))
             logger.info(
                 "= connection %s: open, %s", self._id, self._link.name, extra={"connectionId": self._id}
             )
@@ -198,7 +201,7 @@ class Connection(PooledActor):
     def on_batch_end(self) -> None:
         """Send what the batch produced."""
         self._flush()
-        if self._in_flight == 0 and not self._out:
+        if self._admission.in_flight == 0 and not self._out:
             self._finish_if_asked()
 
     def on_failure(
@@ -208,12 +211,12 @@ class Connection(PooledActor):
         traceback: TracebackType | None,
     ) -> None:
         """Close the link: this client has met a bug of ours, and nobody else shall."""
-        self._link.close(CloseCode.INTERNAL_ERROR, "internal error; reconnect")
+        self._link.close(*BUG)
         self._leave()
 
     def on_stop(self) -> None:
         """Leave nothing behind, whoever stopped the actor."""
-        self._link.close(CloseCode.GOING_AWAY, "server is stopping; reconnect later")
+        self._link.close(*STOPPING)
         self._leave()
 
     def on_undelivered(self, message: Any) -> None:
@@ -255,7 +258,7 @@ class Connection(PooledActor):
         return self._link.is_open and self._state.value < _State.CLOSING.value
 
     def _on_text(self, text: str) -> None:
-        message = parse(text)
+        message = parse(text, self._limits.max_json_depth)
         if isinstance(message, IncomingRequest):
             self._on_request(message)
         elif isinstance(message, IncomingResponse):
@@ -278,15 +281,13 @@ class Connection(PooledActor):
             if method.answerer is Answerer.CONNECTION:
                 self._answer_here(message.id, method)
                 return
-            if self._in_flight >= self._limits.max_requests_in_flight:
-                raise errors.overloaded()
-            if method.answerer is Answerer.HOST:
-                self._begin_call(message.id, method, params)
-                return
+            self._admission.begin(message.id, method, params, self._subscriptions)
         except RpcError as error:
             self._send_error(message.id, error)
             return
-        self._in_flight += 1
+        if method.answerer is Answerer.HOST:
+            self._begin_call(message.id, method, params)
+            return
         request = Request(self._id, self.actor_ref, message.id, method, params, self._is_in_process)
         if not post(self._router, request):
             self._on_refuse(Refuse(message.id, errors.draining()))
@@ -308,8 +309,10 @@ class Connection(PooledActor):
             access=self._link.access,
             thread=self._thread_handle,
         )
-        self._own_methods.begin(method, params, call, request_id, self.actor_ref)
-        self._in_flight += 1
+        try:
+            self._own_methods.begin(method, params, call, request_id, self.actor_ref)
+        except RpcError as error:
+            self._on_refuse(Refuse(request_id, error))
 
     def _on_response(self, message: IncomingResponse) -> None:
         thread = None
@@ -357,12 +360,12 @@ class Connection(PooledActor):
 
     @handles(Reply)
     def _on_reply(self, message: Reply) -> None:
-        self._in_flight -= 1
+        self._admission.end(message.request_id)
         self._send_result(message.request_id, message.result)
 
     @handles(Refuse)
     def _on_refuse(self, message: Refuse) -> None:
-        self._in_flight -= 1
+        self._admission.end(message.request_id)
         self._send_error(message.request_id, message.error)
 
     @handles(Subscribed)
@@ -424,13 +427,13 @@ class Connection(PooledActor):
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
         logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
-        self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+        self._close(TOO_SLOW)
 
     @handles(Close)
     def _on_close(self, message: Close) -> None:
         if self._state.value < _State.CLOSING.value:
             self._state = _State.CLOSING
-            self._close_with = (CloseCode(message.code), message.reason)
+            self._close_with = message.ending
 
     def _form(self, chunk: Chunk, thread_id: ThreadId) -> Any:
         """Return what the client is sent of a chunk, in the form that its link takes."""
@@ -479,8 +482,8 @@ class Connection(PooledActor):
         elif not self._is_watching_stall:
             self._is_watching_stall = True
             self._watch_stall(self._handed - unsent, is_warned=False)
-        if self._unbounded > self._limits.max_unsent_bytes:
-            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+        if self._unbounded > self._limits.max_unsent_bytes // 2:
+            self._watch_unsent()
         elif self._unbounded <= FLUSH_BYTES:
             if self._consumed:
                 link.consumed(self._consumed)
@@ -500,6 +503,7 @@ class Connection(PooledActor):
         if count == len(out):
             self._out = []
             self._unbounded = 0
+            self._is_warned_of_unsent = False
         else:
             self._out = out[count:]
             self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
@@ -522,10 +526,19 @@ class Connection(PooledActor):
             self._watch_stall(taken, is_warned=False)
         elif message.is_warned:
             logger.warning("x connection %s: it takes nothing any more", self._id)
-            self._close(CloseCode.TRY_AGAIN_LATER, "too slow; reconnect and resume")
+            self._close(TOO_SLOW)
         else:
             self._warn("this connection takes nothing and will be closed if that goes on", None)
             self._watch_stall(taken, is_warned=True)
+
+    def _watch_unsent(self) -> None:
+        """Warn the client, then close: more answers and broadcasts wait than it may leave waiting."""
+        if self._unbounded > self._limits.max_unsent_bytes:
+            logger.warning("x connection %s: it leaves too much unread", self._id)
+            self._close(TOO_SLOW)
+        elif not self._is_warned_of_unsent:
+            self._is_warned_of_unsent = True  # until it has taken all
+            self._warn("this connection leaves too much unread and will be closed if that goes on", None)
 
     def _warn(self, text: str, thread_id: ThreadId | None) -> None:
         if "warning" not in self._unwanted and self._state is _State.INITIALIZED:
@@ -543,22 +556,23 @@ class Connection(PooledActor):
 
     def _finish_if_asked(self) -> None:
         if self._state is _State.CLOSING:
-            self._close(*self._close_with)
+            self._close(self._close_with)
         elif self._is_input_done:
             self._is_input_done = False
             if self._on_input_done is None:
-                self._close(CloseCode.NORMAL, "")
+                self._close(NORMAL)
             else:
                 self._on_input_done()
 
-    def _close(self, code: CloseCode, reason: str) -> None:
+    def _close(self, ending: Ending) -> None:
         if self._state is not _State.CLOSED:
             self._state = _State.CLOSED
-            self._link.close(code, reason)
+            self._link.close(*ending)
 
     def _leave(self) -> None:
         """Forget everything and have everybody forget this connection. Idempotent."""
         self._state = _State.CLOSED
+        self._admission.abandon()
         self._subscriptions.clear()
         self._owing.clear()
         self._prompts.clear()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trunkline.actor import Dispatcher
+from trunkline.admission import Slots
 from trunkline.config import Config
 from trunkline.own_methods import OwnMethods
 from trunkline.protocol.methods import Method
@@ -30,6 +31,8 @@ class Context:
     """From 1. `next` on an `itertools.count` is atomic, so it needs no lock."""
     prompt_ids: Iterator[int]
     """From 0, one count for the whole server: clients of the reference rely on integers."""
+    request_slots: Slots
+    """For the requests of all connections."""
     read_call: Callable[[str, Json], tuple[Method, Params]]
     """Finds a method and checks its params: which methods there are is for what answers them to say."""
     own_methods: OwnMethods

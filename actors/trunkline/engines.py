@@ -267,6 +267,15 @@ class Desk(Protocol):
         """Whether whoever asked is still there."""
         ...
 
+    def check_room(self) -> None:
+        """See that one more thread may be loaded.
+
+        Raises:
+            RpcError: as many are as may be.
+
+        """
+        ...
+
     def load(self, thread_id: ThreadId, numbering: Numbering, make_engine: MakeEngine) -> Ref:
         """Start the actor of a thread, which is loaded from now on."""
         ...

@@ -19,6 +19,7 @@ from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
 from trunkline.store.base import ItemQuery, ThreadRecord, TurnQuery
 from trunkline.transports.base import Closed
+from trunkline.transports.closes import Ending
 from trunkline.types import ConnectionId, Json, JsonObject, RequestId, ThreadId, TurnId
 
 __all__ = [
@@ -218,10 +219,9 @@ class FellBehind(Message, frozen=True):
 
 
 class Close(Message, frozen=True):
-    """Close the connection."""
+    """Close the connection, once what is under way is answered."""
 
-    code: int
-    reason: str
+    ending: Ending
 
 
 # Accepted by the Router.
@@ -232,6 +232,8 @@ class ConnectionOpened(Message, frozen=True):
 
     connection_id: ConnectionId
     connection: Ref
+    is_remote: bool
+    """Whether the client came over a socket, and may be a stranger."""
 
 
 class ConnectionInitialized(Message, frozen=True):
@@ -367,8 +369,7 @@ class StopThreads(Message, frozen=True):
 class CloseConnections(Message, frozen=True):
     """Close every connection. `done` is called, once, when all are gone."""
 
-    code: int
-    reason: str
+    ending: Ending
     done: Callable[[], None]
 
 

@@ -24,6 +24,7 @@ from trunkline.actor import PooledActor, handles, post
 from trunkline.context import Context
 from trunkline.engines import ENDS_THREAD, NOT_LOADED, MakeCatalog, MakeEngine, Numbering
 from trunkline.errors import RpcError, ServerStopped
+from trunkline.lobby import Lobby, LobbyDue
 from trunkline.log import Chunk, Event
 from trunkline.messages import (
     Broadcast,
@@ -108,6 +109,7 @@ class Router(PooledActor):
         self._catalog = make_catalog(self)
         self._catalog_handlers = self._catalog.handlers
         self._peers: dict[ConnectionId, _Peer] = {}
+        self._lobby = Lobby(context.config.limits.initialize_timeout_s, context.timers, self.actor_ref)
         self._threads: dict[ThreadId, _Loaded] = {}
         # The keys of `_threads`, ascending.
         self._loaded_ids: list[ThreadId] = []
@@ -156,6 +158,8 @@ class Router(PooledActor):
     @handles(ConnectionOpened)
     def _on_connection_opened(self, message: ConnectionOpened) -> None:
         self._peers[message.connection_id] = _Peer(message.connection)
+        if message.is_remote:
+            self._lobby.opened(message.connection_id, message.connection)
         if self._close_all is not None:
             post(message.connection, self._close_all)
 
@@ -165,12 +169,18 @@ class Router(PooledActor):
         if peer is not None:
             peer.is_initialized = True
             peer.unwanted = message.unwanted
+            self._lobby.left(message.connection_id)
+
+    @handles(LobbyDue)
+    def _on_lobby_due(self, _message: LobbyDue) -> None:
+        self._lobby.clear_out()
 
     @handles(ConnectionClosed)
     def _on_connection_closed(self, message: ConnectionClosed) -> None:
         peer = self._peers.pop(message.connection_id, None)
         if peer is None:
             return
+        self._lobby.left(message.connection_id)
         for thread_id in peer.threads:
             loaded = self._threads.get(thread_id)
             if loaded is not None:
@@ -255,6 +265,17 @@ class Router(PooledActor):
     def is_connected(self, request: Request) -> bool:
         """Whether whoever asked is still there."""
         return request.connection_id in self._peers
+
+    def check_room(self) -> None:
+        """See that one more thread may be loaded.
+
+        Raises:
+            RpcError: as many are as may be.
+
+        """
+        most = self._context.config.limits.max_threads
+        if len(self._threads) >= most:
+            raise errors.too_many_threads(most)
 
     def load(self, thread_id: ThreadId, numbering: Numbering, make_engine: MakeEngine) -> Ref:
         """Start the actor of a thread, which is loaded from now on."""
@@ -372,7 +393,7 @@ class Router(PooledActor):
     @handles(CloseConnections)
     def _on_close_connections(self, message: CloseConnections) -> None:
         self._awaited.append((lambda: not self._peers, message.done))
-        self._close_all = Close(message.code, message.reason)
+        self._close_all = Close(message.ending)
         for peer in self._peers.values():
             post(peer.connection, self._close_all)
 

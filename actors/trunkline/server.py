@@ -21,9 +21,10 @@ import pykka
 
 from trunkline.access import Access, Scope, covers
 from trunkline.actor import Dispatcher, post
+from trunkline.admission import Slots
 from trunkline.backends import make_backend
 from trunkline.clock import Clock
-from trunkline.config import Config, Settings
+from trunkline.config import Config, Limits, Settings
 from trunkline.connection import Connection
 from trunkline.context import Context
 from trunkline.errors import ServerStopped
@@ -47,7 +48,8 @@ from trunkline.protocol.methods import Method
 from trunkline.publishing import ThreadHandle, ThreadHandles
 from trunkline.router import Router
 from trunkline.timers import Timers
-from trunkline.transports.base import CloseCode, Closed, Link, LinkEvents
+from trunkline.transports.base import Closed, Link, LinkEvents
+from trunkline.transports.closes import STOPPING
 from trunkline.transports.crowd import Crowd
 from trunkline.transports.entrances import Entrances
 from trunkline.transports.listen import StdioListen, parse_listen_url
@@ -116,6 +118,8 @@ class AppServer:
         # Set when a client on stdio has gone, or somebody has begun to stop the server.
         self._closing = threading.Event()
         self._stopped = threading.Event()
+        # Set when no turn is running any more, or somebody does not want to wait for that.
+        self._hurry = threading.Event()
         # Holds one token until somebody begins to stop: `list.pop` is atomic, so one caller gets it.
         self._stop_token: list[None] = []
         self._handles = ThreadHandles(self._make_handle)
@@ -144,6 +148,7 @@ class AppServer:
             agent_name=self._backend.agent_name,
             connection_ids=itertools.count(1),
             prompt_ids=itertools.count(),
+            request_slots=Slots(self.config.limits.max_requests_in_all),
             read_call=self._read_call,
             own_methods=self._own_methods,
             thread_handle=self.thread,
@@ -254,12 +259,16 @@ class AppServer:
     def stop(self, *, grace_s: float = 10.0) -> None:
         """Stop the server, and return when nothing of it is left. May be called more than once.
 
-        In this order: listeners take no more connections and `/readyz` says 503; requests that would
-        start work are refused; turns that run have `grace_s` seconds, and are interrupted then; what
-        clients have not been sent is sent, and they are closed with 1001; actors and threads end.
+        In this order: whoever wants in is answered with 503, and so is `/readyz`; requests that would start
+        work are refused; turns that run have `grace_s` seconds, and are interrupted then; what clients have
+        not been sent is sent, and they are closed with 1001; ports are given back; actors and threads end.
+
+        Called again meanwhile, with no `grace_s`, it ends the time that the first call gives.
 
         """
         self._closing.set()
+        if grace_s <= 0:
+            self._hurry.set()
         try:
             self._stop_token.pop()
         except IndexError:
@@ -268,7 +277,6 @@ class AppServer:
             return
         self._is_ready = False
         self._own_methods.drain()
-        self._entrances.stop_accepting()
         if self._router is not None:  # None if the backend could not come up
             self._end_turns(grace_s)
             self._close_connections()
@@ -317,7 +325,7 @@ class AppServer:
         return Entrances(
             self._listens,
             self.config.entrances,
-            WebSocketLimits(max_message_bytes=limits.max_message_bytes),
+            _websocket_limits(limits),
             Crowd(limits.max_connections, limits.max_connections_per_address),
         )
 
@@ -351,8 +359,14 @@ class AppServer:
 
     def _end_turns(self, grace_s: float) -> None:
         idle = threading.Event()
-        post(self._router, Drain(idle.set))
-        if idle.wait(grace_s):
+
+        def on_idle() -> None:
+            idle.set()
+            self._hurry.set()
+
+        post(self._router, Drain(on_idle))
+        self._hurry.wait(grace_s)
+        if idle.is_set():
             return
         post(self._router, InterruptTurns())
         if not idle.wait(self.config.interrupt_grace_s + 1.0):
@@ -360,8 +374,7 @@ class AppServer:
 
     def _close_connections(self) -> None:
         closed = threading.Event()
-        reason = "server is stopping; reconnect later"
-        post(self._router, CloseConnections(CloseCode.GOING_AWAY, reason, closed.set))
+        post(self._router, CloseConnections(STOPPING, closed.set))
         if not closed.wait(CLOSE_S):
             logger.warning("x server: some clients did not finish the closing handshake; they are cut off")
 
@@ -408,6 +421,15 @@ def _sink(deliver_to: object) -> Sink:
     if callable(deliver_to):
         return CallbackSink(deliver_to)
     raise TypeError(f"deliver_to must be a function or an ActorRef, not {type(deliver_to).__name__}")
+
+
+def _websocket_limits(limits: Limits) -> WebSocketLimits:
+    return WebSocketLimits(
+        max_message_bytes=limits.max_message_bytes,
+        handshake_timeout_s=limits.handshake_timeout_s,
+        ping_interval_s=limits.ping_interval_s,
+        ping_timeout_s=limits.ping_timeout_s,
+    )
 
 
 def _listening(url: str) -> Listening:

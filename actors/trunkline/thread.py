@@ -311,7 +311,8 @@ class Thread(PooledActor):
         last = self._summary
         if last is None or (last.status, last.is_running) != (summary.status, summary.is_running):
             self._summary = summary
-            post(self._router, ThreadChanged(self._id, summary))
+            # Behind the events that say so: a server that stops goes by it, and closes the connections.
+            self.feed.tell(self._router, ThreadChanged(self._id, summary))
 
     @property
     def _is_unused(self) -> bool:

@@ -86,17 +86,18 @@ def check_server_url(_ctx: click.Context, _param: click.Parameter, value: str | 
     return value
 
 
-def setting(name: str, **attributes: Any) -> Callable[[FC], FC]:
+def setting(name: str, *names: str, **attributes: Any) -> Callable[[FC], FC]:
     """Return an option that is also taken from the environment, and says so in the help.
 
     Args:
         name: such as `--unload-after`, which is `TRUNKLINE_UNLOAD_AFTER` in the environment.
+        names: other names, as of `click.option`: one without dashes is the parameter's.
         attributes: of `click.option`.
 
     """
     variable = "TRUNKLINE_" + name.removeprefix("--").replace("-", "_").upper()
     attributes.setdefault("show_default", True)
-    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+    return click.option(name, *names, envvar=variable, show_envvar=True, **attributes)
 
 
 def check_store(_context: click.Context, _option: click.Parameter, value: str) -> Path | Literal["memory"]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from pathlib import Path
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import click
 
-from trunkline.config import Config, Limits
+from trunkline.config import Config
 from trunkline.server import AppServer
-from trunkline.transports.entrances import EntranceOptions
 from trunkline.transports.listen import ACCEPTED
 from trunkline_cli import logs
 from trunkline_cli.entrance import entrance_settings, take_entrances
+from trunkline_cli.limits import limit_settings, take_limits
 from trunkline_cli.logs import LogFormat
 from trunkline_cli.options import (
     check_agent,
@@ -29,10 +30,8 @@ from trunkline_cli.options import (
 
 __all__ = ["serve"]
 
-DEFAULTS = Limits()
-
-STOP_GRACE_S = 10.0
-"""How long running turns may take to end once the server is told to stop."""
+SIGNALS_IN_ORDER = 2
+"""The first begins to stop, the second ends the grace. The third has its usual effect."""
 
 CLIENT_GONE = 0
 """No signal has this number."""
@@ -80,40 +79,35 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     help="When to unload a thread without subscribers and activity.",
 )
 @setting(
-    "--log-events",
-    metavar="COUNT",
-    type=click.IntRange(min=1),
-    default=DEFAULTS.log_events,
-    help="Events a thread keeps for clients that are behind or come back.",
-)
-@setting(
-    "--log-bytes",
-    metavar="BYTES",
-    type=click.IntRange(min=1),
-    default=DEFAULTS.log_bytes,
-    help="Bytes of events a thread keeps for the same.",
-)
-@setting(
-    "--stall-timeout",
+    "--turn-timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    default=DEFAULTS.stall_timeout_s,
-    help="When to close a client that takes nothing of what it is sent; it is warned at half of that.",
+    default=None,
+    show_default="never",
+    help="When to end a turn as failed; the time in which it waits for a client does not count.",
 )
 @setting(
-    "--max-connections",
-    metavar="COUNT",
-    type=click.IntRange(min=1),
-    default=DEFAULTS.max_connections,
-    help="Connections over sockets; whoever is one too many gets a 503.",
+    "--prompt-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    show_default="never",
+    help="When to refuse a prompt that nobody has answered.",
 )
 @setting(
-    "--max-connections-per-address",
-    metavar="COUNT",
-    type=click.IntRange(min=1),
-    default=DEFAULTS.max_connections_per_address,
-    help="Connections from one address elsewhere; those of this machine are not counted.",
+    "--prompt-without-subscriber",
+    type=click.Choice(["wait", "refuse"]),
+    default="wait",
+    help="What becomes of a prompt with nobody attached.",
 )
+@setting(
+    "--grace",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    help="How long running turns may take to end once the server is told to stop.",
+)
+@limit_settings
 @entrance_settings
 @setting(
     "--log-level",
@@ -127,11 +121,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     default="text",
     help="Log lines for people, or one JSON object a line.",
 )
-def serve(log_level: str, log_format: LogFormat, **settings: Any) -> None:
+def serve(log_level: str, log_format: LogFormat, grace: float, **settings: Any) -> None:
     """Run a server until it is told to stop.
 
-    SIGTERM, SIGINT and SIGHUP end it in order; a second SIGTERM or SIGINT at once. A server on stdio:// also
-    ends when its client closes standard input.
+    SIGTERM, SIGINT and SIGHUP end it in order; a second SIGTERM or SIGINT ends the grace, a third one the
+    process. A server on stdio:// also ends when its client closes standard input.
     """
     logs.configure(log_level, log_format)
     server = AppServer(_config(entrances=take_entrances(settings), **settings))
@@ -139,45 +133,26 @@ def serve(log_level: str, log_format: LogFormat, **settings: Any) -> None:
         server.start()
         watch = threading.Thread(target=_watch, args=(server, stop_requests), name="trunkline-watch")
         watch.start()
-        grace_s = STOP_GRACE_S
+        grace_s = grace
         try:
             _announce(server)
             if stop_requests.wait() == CLIENT_GONE:
                 grace_s = 0  # nobody is left for whom a turn would have to end well
         finally:
-            server.stop(grace_s=grace_s)
+            with _hurried_by(stop_requests, server):
+                server.stop(grace_s=grace_s)
             watch.join()
 
 
 def _config(
-    *,
-    entrances: EntranceOptions,
-    listen: tuple[str, ...],
-    agent: str,
-    upstream: tuple[str, ...],
-    store: Path | Literal["memory"],
-    unload_after: float,
-    log_events: int,
-    log_bytes: int,
-    stall_timeout: float,
-    max_connections: int,
-    max_connections_per_address: int,
+    *, unload_after: float, turn_timeout: float | None, prompt_timeout: float | None, **settings: Any
 ) -> Config:
-    limits = Limits(
-        max_connections=max_connections,
-        max_connections_per_address=max_connections_per_address,
-        log_events=log_events,
-        log_bytes=log_bytes,
-        stall_timeout_s=stall_timeout,
-    )
     return Config(
-        listen=listen,
-        entrances=entrances,
-        agent=agent,
-        upstream=upstream,
-        store=store,
         unload_after_s=unload_after,
-        limits=limits,
+        turn_timeout_s=turn_timeout,
+        prompt_timeout_s=prompt_timeout,
+        limits=take_limits(settings),
+        **settings,  # those that have the same name here and there
     )
 
 
@@ -196,8 +171,29 @@ def _watch(server: AppServer, stop_requests: _StopRequests) -> None:
     stop_requests.put_client_gone()
 
 
+@contextlib.contextmanager
+def _hurried_by(stop_requests: _StopRequests, server: AppServer) -> Iterator[None]:
+    """Let a further signal end the grace, while the main thread waits in `stop`."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while stop_requests.wait() == CLIENT_GONE:
+            if is_over.is_set():
+                return
+        server.stop(grace_s=0)
+
+    thread = threading.Thread(target=watch, name="trunkline-hurry")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        stop_requests.put_client_gone()
+        thread.join()
+
+
 class _StopRequests:
-    """Why the server should stop: a signal, or that its client has gone. The main thread waits for the first.
+    """Why the server should stop: a signal, or that its client has gone. One thread at a time waits for it.
 
     A byte in a pipe for each. The interpreter itself writes those of signals, in the C handler: a main
     thread that waits for anything else can miss a signal that comes just before it begins to wait.
@@ -208,6 +204,7 @@ class _StopRequests:
         os.set_blocking(self._write_fd, False)  # what `set_wakeup_fd` wants
         self._before: dict[int, Any] = {}
         self._wakeup_fd_before = -1
+        self._signals = 0
 
     def __enter__(self) -> Self:
         # What is ignored on purpose stays ignored: `nohup` does that with SIGHUP.
@@ -224,7 +221,7 @@ class _StopRequests:
         os.close(self._write_fd)
 
     def wait(self) -> int:
-        """Wait for the first reason to stop: the number of a signal, or `CLIENT_GONE`."""
+        """Wait for the next reason to stop: the number of a signal, or `CLIENT_GONE`."""
         return os.read(self._read_fd, 1)[0]
 
     def put_client_gone(self) -> None:
@@ -232,7 +229,9 @@ class _StopRequests:
         os.write(self._write_fd, bytes([CLIENT_GONE]))
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        # From now on a signal has its usual effect, and ends the process at once; but a terminal that
-        # closes may say so more than once.
+        self._signals += 1
         for number in self._before:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+            if number == signal.SIGHUP:  # a terminal that closes may say so more than once
+                signal.signal(number, signal.SIG_IGN)
+            elif self._signals >= SIGNALS_IN_ORDER:
+                signal.signal(number, signal.SIG_DFL)

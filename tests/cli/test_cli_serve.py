@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import queue
 import signal
 import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import orjson
 import pytest
 
 from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
-from trunkline_cli.client import Client, Disconnected, Incoming, RpcFailure, ServerGone
+from trunkline_cli.client import (
+    Client,
+    ClientError,
+    Disconnected,
+    Incoming,
+    Notification,
+    RpcFailure,
+    ServerGone,
+    ServerRequest,
+)
 from trunkline_cli.serve import CLIENT_GONE, _StopRequests
 from trunkline_cli.wire import open_client
 
@@ -72,15 +84,97 @@ def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
             assert server.process.wait(PATIENCE_S) == 0
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
-    with Server("--agent", "script") as server, open_client(server.url, ignore) as client:
-        thread_id = start_turn(client, "sleep 1000")
-        server.process.send_signal(signal.SIGTERM)
-        while not is_draining(client, thread_id):
-            pass  # the first signal has not been taken yet
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+def ends_of_turns(messages: list[Incoming]) -> list[str]:
+    return [
+        message.params["turn"]["status"]
+        for message in messages
+        if isinstance(message, Notification) and message.method == "turn/completed"
+    ]
+
+
+def sleep_and_drain(server: Server, client: Client) -> str:
+    """Have a turn run that never ends, and the server draining. Returns the thread's id."""
+    thread_id = start_turn(client, "sleep 1000")
+    server.process.send_signal(signal.SIGTERM)
+    while not is_draining(client, thread_id):
+        pass  # the signal has not been taken yet
+    return thread_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_grace_and_no_more(number: signal.Signals, tmp_path: Path) -> None:
+    store = str(tmp_path / "threads.sqlite")
+    messages: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+    with Server("--agent", "script", "--grace", "1000", "--store", store) as server:
+        with open_client(server.url, messages.put) as client:
+            thread_id = sleep_and_drain(server, client)
+            server.process.send_signal(number)
+            assert server.process.wait(PATIENCE_S) == 0
+        came = [messages.get(timeout=PATIENCE_S)]
+        while not isinstance(came[-1], Disconnected):
+            came.append(messages.get(timeout=PATIENCE_S))
+    assert "closed with 1001" in str(came[-1].error)
+    assert ends_of_turns(came) == ["interrupted"]
+    with Server("--store", store) as server, open_client(server.url, ignore) as client:
+        thread = client.request("thread/read", {"threadId": thread_id, "includeTurns": True})["thread"]
+        assert [turn["status"] for turn in thread["turns"]] == ["interrupted"], "what was told is kept"
+
+
+DEAF_AGENT = """
+import threading
+from trunkline import Agent
+
+class Deaf(Agent):
+    def run_turn(self, turn):
+        threading.Event().wait()
+"""
+
+
+def test_a_third_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deaf_agent.py").write_text(DEAF_AGENT)
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
+    with Server("--agent", "deaf_agent:Deaf", "--grace", "1000") as server:
+        client = open_client(server.url, ignore)
+        sleep_and_drain(server, client)
+        while server.process.poll() is None:  # one that comes too soon after another is the same one
+            server.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(0.05)
+        assert server.process.returncode == -signal.SIGTERM
         server.expected = -signal.SIGTERM
+        client.close()
+
+
+def test_turns_that_end_within_the_grace_are_not_interrupted() -> None:
+    messages: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+    with Server("--agent", "script", "--grace", "1000") as server:
+        with open_client(server.url, messages.put) as client:
+            thread_id = start_turn(client, "ask ls\ntext done")
+            prompt = messages.get(timeout=PATIENCE_S)
+            while not isinstance(prompt, ServerRequest):
+                prompt = messages.get(timeout=PATIENCE_S)
+            server.process.send_signal(signal.SIGTERM)
+            while not is_draining(client, thread_id):
+                pass
+            client.respond(prompt.id, {"decision": "accept"})
+            assert server.process.wait(PATIENCE_S) == 0
+        came: list[Incoming] = []
+        while not came or not isinstance(came[-1], Disconnected):
+            came.append(messages.get(timeout=PATIENCE_S))
+    assert ends_of_turns(came) == ["completed"]
+
+
+def test_while_it_stops_it_is_not_ready_and_lets_nobody_in() -> None:
+    with Server("--agent", "script", "--grace", "1000") as server, open_client(server.url, ignore) as client:
+        ready, health = (line.split()[1] for line in server.announcement[1:])
+        assert (status_of(ready), status_of(health)) == (200, 200)
+        sleep_and_drain(server, client)
+        assert (status_of(ready), status_of(health)) == (503, 200)
+        with pytest.raises(ClientError, match="503"):
+            open_client(server.url, ignore)
+        assert client.request("thread/loaded/list")["data"], "who is in is still served"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_logs_are_json_on_request() -> None:

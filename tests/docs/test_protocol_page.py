@@ -17,7 +17,9 @@ from trunkline import Config, Limits
 from trunkline.protocol.errors import MAX_INPUT_CHARS
 from trunkline.protocol.items import KEPT_OUTPUT_CHARS, KEPT_TEXT_CHARS
 from trunkline.protocol.methods import METHODS
+from trunkline.transports import closes
 from trunkline.transports.base import CloseCode
+from trunkline.transports.websocket_link import MAX_REASON_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 SESSIONS = re.findall(r"^```session\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -98,11 +100,21 @@ def test_the_scope_of_every_method_is_on_the_page() -> None:
 
 
 def test_every_close_code_that_the_server_begins_is_on_the_page() -> None:
-    echoed_or_never_sent = {CloseCode.NORMAL, CloseCode.NO_STATUS, CloseCode.POLICY}
+    echoed_or_never_sent = {CloseCode.NORMAL, CloseCode.NO_STATUS}
     table = PAGE.partition("## How a connection ends")[2]
 
     for code in set(CloseCode) - echoed_or_never_sent:
         assert str(int(code)) in table, code
+
+
+ENDINGS = [ending for ending in vars(closes).values() if isinstance(ending, closes.Ending)]
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending.code is not CloseCode.NORMAL])
+def test_every_reason_says_when_to_reconnect_and_is_on_the_page(ending: closes.Ending) -> None:
+    assert re.search("; (reconnect now|reconnect in [0-9]+ s|do not reconnect)( |$)", ending.reason)
+    assert len(ending.reason.encode()) <= MAX_REASON_BYTES
+    assert f"| {int(ending.code)} | `{ending.reason}` |" in PAGE
 
 
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
@@ -112,6 +124,13 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     assert f"requests in flight of one connection | {limits.max_requests_in_flight} |" in PAGE
     assert f"over sockets | {limits.max_connections:,} (" in PAGE
     assert f"address elsewhere | {limits.max_connections_per_address:,} (" in PAGE
+    assert f"requests in flight of all | {limits.max_requests_in_all:,} |" in PAGE
+    assert f"levels of JSON in a message | {limits.max_json_depth} |" in PAGE
+    assert f"subscriptions of one connection | {limits.max_subscriptions:,} |" in PAGE
+    assert f"threads loaded | {limits.max_threads:,} |" in PAGE
+    assert f"on a WebSocket | {limits.initialize_timeout_s:g} seconds |" in PAGE
+    silence = f"{limits.ping_interval_s:g} seconds, then a ping and {limits.ping_timeout_s:g} more"
+    assert f"time without a sign of life | {silence} |" in PAGE
     assert f"newest {limits.log_events:,} events or {limits.log_bytes // MIB} MiB" in PAGE
     assert f"newest items, {limits.snapshot_bytes // MIB} MiB of them" in PAGE
     assert f"for {limits.stall_timeout_s:g} seconds (`--stall-timeout`)" in PAGE

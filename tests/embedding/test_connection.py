@@ -277,7 +277,7 @@ def test_an_iterator_that_nobody_reads_is_closed_as_a_slow_client_is(
         assert inbox.wait("turn/completed"), "who keeps up is not held up"
         *before, closed = list(connection)
         assert isinstance(closed, Closed)
-        assert (closed.code, closed.reason) == (1013, "too slow; reconnect and resume")
+        assert (closed.code, closed.reason) == (1013, "too slow; reconnect now and resume")
         assert sum(len(str(delivery)) for delivery in before) < 500_000, "and little was kept for it"
         with pytest.raises(Disconnected, match="1013: too slow"):
             get(connection.request("thread/loaded/list"))
@@ -315,7 +315,7 @@ def test_an_actor_that_does_not_come_to_it_is_told_no_more_than_it_can_take(pupp
         Slow.release.set()
         play.end()
         settle(server, slow)
-        assert actor.heard[-1] == (1013, "too slow; reconnect and resume")
+        assert actor.heard[-1] == (1013, "too slow; reconnect now and resume")
         assert sum(len(str(delivery)) for delivery in actor.heard) < 1_000_000
     slow.stop()
 

@@ -153,6 +153,13 @@ TEXTS = [
     (errors.overloaded(), -32001, "Server overloaded; retry later."),
     (errors.forbidden("drive"), -32600, "this connection lacks the scope `drive`"),
     (errors.not_kept("why"), -32603, "the thread cannot be stored: why"),
+    (errors.too_many_threads(9), -32001, "Server overloaded: 9 threads are loaded; retry later."),
+    (
+        errors.too_many_subscriptions(9),
+        -32600,
+        "this connection is subscribed to 9 threads, the most it may be; unsubscribe from one first",
+    ),
+    (errors.forbidden("drive"), -32600, "this connection lacks the scope `drive`"),
     (errors.needs_experimental("m.f"), -32600, "m.f requires experimentalApi capability"),
     (errors.draining(), -32600, "Server is draining; retry after reconnecting"),
     (errors.thread_not_found(ID), -32600, "thread not found: 019"),

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from conftest import Serve
 from helpers import UNKNOWN_ID, Client, Message, text_input
 from houses import House, LocalHouse
+from trunkline import Limits
 
 NOT_JSON = ["", "{", "nonsense", '{"id":1}{"id":2}', "NaN", "{'id':1}", '"\\ud800"', "\x00", "[1,]"]
 
@@ -182,8 +184,10 @@ NEARLY_AS_DEEP = json.loads("[" * 252 + "]" * 252)
 
 
 @pytest.mark.parametrize("depth", [DEEP, NEARLY_AS_DEEP], ids=["deep", "nearly as deep"])
-def test_what_cannot_be_sent_on_to_others_is_not_taken(any_house: House, depth: object) -> None:
-    alice, bob = any_house.connect("alice"), any_house.connect("bob")
+@pytest.mark.parametrize("transport", ["websocket", "in-process"])
+def test_what_cannot_be_sent_on_to_others_is_not_taken(serve: Serve, transport: str, depth: object) -> None:
+    house = serve(transport=transport, limits=Limits(max_json_depth=1024))
+    alice, bob = house.connect("alice"), house.connect("bob")
     thread_id = alice.start_thread()
     part = {"type": "text", "text": "text hi", "text_elements": depth}
 
@@ -198,8 +202,8 @@ def test_what_cannot_be_sent_on_to_others_is_not_taken(any_house: House, depth: 
     bob.wait_turn(turn_id)
 
 
-def test_what_is_not_sent_on_may_be_as_deep_as_it_likes(house: LocalHouse) -> None:
-    client = house.connect()
+def test_what_is_not_sent_on_may_be_as_deep_as_can_be_read(serve: Serve) -> None:
+    client = serve(limits=Limits(max_json_depth=1024)).connect()
     thread_id = client.start_thread(config={"deep": DEEP}, other=DEEP)
     client.resume(thread_id)
     client.send({"id": 1, "result": DEEP})

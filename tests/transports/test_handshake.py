@@ -125,7 +125,20 @@ def test_who_stops_within_the_handshake_is_cut_after_a_while(
     with RawClient(listener) as client:
         client.send(data)
 
-        client.wait_for_cut()
+        assert client.read_status() == 408
+        assert client.read_to_eof() == b""
+    assert links.empty()
+
+
+def test_while_the_server_is_not_ready_nobody_is_let_in_and_all_are_told_when_to_come_back(
+    listen: Listen, links: Recorders
+) -> None:
+    with RawClient(listen(links, ready=lambda: False)) as client:
+        client.send(request())
+        head = client.read_head()
+        assert head.startswith("HTTP/1.1 503 ")
+        assert "\r\nRetry-After: 5\r\n" in head
+        assert client.read_to_eof() == b"the server is stopping"
     assert links.empty()
 
 
@@ -171,6 +184,6 @@ def test_a_client_that_leaves_within_the_handshake_is_forgotten(listen: Listen, 
 def test_the_handshake_deadline_does_not_hit_an_open_connection(listen: Listen, echoes: Recorders) -> None:
     listener = listen(echoes, limits=WebSocketLimits(handshake_timeout_s=0.05))
     with RawClient(listener).upgrade() as client, RawClient(listener) as stopped:
-        assert stopped.read_to_eof() == b""  # the deadline of the later one has passed
+        assert stopped.read_status() == 408  # the deadline of the later one has passed
         client.send(frame(TEXT, b"still here"))
         assert client.read_text() == "still here"

@@ -63,7 +63,10 @@ class GatewayCatalog:
         """Have the upstream answer."""
         assert isinstance(request.params, PassedParams)
         name = request.method.name
-        post(self._upstream, Ask(name, request.params.raw, request, makes_thread=name in _MAKES_THREAD))
+        makes_thread = name in _MAKES_THREAD
+        if makes_thread:
+            self._desk.check_room()
+        post(self._upstream, Ask(name, request.params.raw, request, makes_thread=makes_thread))
 
     def answer_unloaded(self, request: Request, thread_id: ThreadId) -> None:
         """Have the upstream answer; a thread that is not loaded here has no subscribers to lose."""

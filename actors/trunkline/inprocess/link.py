@@ -303,6 +303,11 @@ class InProcessLink:
         self._relay.attach(events)
 
     @property
+    def is_remote(self) -> bool:
+        """False: it is part of this process."""
+        return False
+
+    @property
     def framing(self) -> LineFraming:
         """Never used: nothing is framed."""
         return LINE_FRAMING

@@ -149,6 +149,7 @@ class LocalCatalog:
             stored = check_stored(request.method.name, thread_id, answer.thread)
             if not self._desk.is_connected(request):
                 return  # it has gone, and nothing has begun
+            self._desk.check_room()
             self._load(stored.record, stored, Origin.RESUMED if request.method.subscribes else Origin.ERRAND)
         self._desk.pass_to_thread(request, thread_id)
 
@@ -173,6 +174,7 @@ class LocalCatalog:
         check_start(params)
         base = self._context.config.cwd or _current_directory(params)
         record = new_record(params, base=base, agent_name=self._context.agent_name)
+        self._desk.check_room()
         self._load(record, None, Origin.NEW)
         self._desk.pass_to_thread(request, record.id)
 
@@ -189,10 +191,14 @@ class LocalCatalog:
         )
 
     def _on_fork(self, message: Fork) -> None:
-        self._fork(message.request, message.source)
+        try:
+            self._fork(message.request, message.source)
+        except RpcError as error:
+            post(message.request.reply_to, Refuse(message.request.id, error))
 
     def _fork(self, request: Request, source: ThreadRecord) -> None:
         """Have the store make the copy; of an ephemeral fork it is only read."""
+        self._desk.check_room()
         params = request.params
         assert isinstance(params, ForkParams)
         record = fork_record(source, params)

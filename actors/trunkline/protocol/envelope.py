@@ -17,6 +17,7 @@ from trunkline.protocol import errors
 from trunkline.types import Json, JsonObject, RequestId
 
 __all__ = [
+    "MAX_JSON_DEPTH",
     "DeltaHead",
     "Incoming",
     "IncomingNotification",
@@ -32,6 +33,10 @@ __all__ = [
     "now_ms",
     "parse",
 ]
+
+
+MAX_JSON_DEPTH = 128
+"""Levels of arrays and objects in a message unless it is said otherwise: what the reference reads, too."""
 
 
 class IncomingRequest(msgspec.Struct, frozen=True):
@@ -71,10 +76,15 @@ Incoming: TypeAlias = IncomingRequest | IncomingNotification | IncomingResponse
 """A message that was read."""
 
 
-def parse(text: str | bytes) -> Incoming:
+def parse(text: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> Incoming:
     """Read one message.
 
     Unknown members are ignored at every level, a `jsonrpc` member among them.
+
+    Args:
+        text: the message.
+        max_depth: levels of arrays and objects that it may have, itself included; at most 1,024, which is
+            as deep as the reader goes.
 
     Raises:
         MalformedMessage: the text is not JSON (-32700), or JSON that is no message (-32600). A batch is
@@ -88,6 +98,12 @@ def parse(text: str | bytes) -> Incoming:
         raise MalformedMessage(errors.parse_error()) from None
     if type(message) is not dict:
         raise MalformedMessage(errors.invalid_request("Invalid request: a message is a JSON object"))
+    # A level takes two characters: nearly every message is too short to be too deep.
+    if len(text) > 2 * max_depth and _is_deeper(message, max_depth):
+        raise MalformedMessage(
+            errors.invalid_request(f"Invalid request: nested more than {max_depth} levels deep"),
+            _readable_id(message),
+        )
     if "method" in message:
         return _parse_call(message)
     if "id" in message and ("result" in message or "error" in message):
@@ -95,6 +111,20 @@ def parse(text: str | bytes) -> Incoming:
     raise MalformedMessage(
         errors.invalid_request("Invalid request: neither a method nor an answer"), _readable_id(message)
     )
+
+
+def _is_deeper(message: JsonObject, most: int) -> bool:
+    level: list[Json] = [message]
+    for _ in range(most):
+        level = [
+            value
+            for parent in level
+            for value in (parent.values() if type(parent) is dict else parent)
+            if type(value) is dict or type(value) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _parse_call(message: JsonObject) -> IncomingRequest | IncomingNotification:

@@ -31,6 +31,8 @@ __all__ = [
     "thread_closing",
     "thread_not_found",
     "thread_not_loaded",
+    "too_many_subscriptions",
+    "too_many_threads",
 ]
 
 MAX_INPUT_CHARS = 1_048_576
@@ -103,6 +105,23 @@ def overloaded() -> RpcError:
 def forbidden(scope: str) -> RpcError:
     """The credential with which the client came in does not allow it."""
     return invalid_request(f"this connection lacks the scope `{scope}`", {"missingScope": scope})
+
+
+def too_many_threads(most: int) -> RpcError:
+    """As many threads are loaded as may be. To be tried again later, as `overloaded`."""
+    return RpcError(
+        ErrorCode.OVERLOADED,
+        f"Server overloaded: {most} threads are loaded; retry later.",
+        {"codexErrorInfo": "server_overloaded"},
+    )
+
+
+def too_many_subscriptions(most: int) -> RpcError:
+    """The connection is subscribed to as many threads as one may be."""
+    return invalid_request(
+        f"this connection is subscribed to {most} threads, the most it may be; unsubscribe from one first",
+        {"reason": "tooManySubscriptions", "limit": most},
+    )
 
 
 def needs_experimental(descriptor: str) -> RpcError:

@@ -38,7 +38,7 @@ class CloseCode(IntEnum):
     INTERNAL_ERROR = 1011
     """A bug of ours."""
     TRY_AGAIN_LATER = 1013
-    """The peer reads too slowly, or there are too many of them. Reconnect and resume."""
+    """The peer reads too slowly, answers nothing, or there are too many of them. Reconnect and resume."""
 
 
 class Closed(NamedTuple):
@@ -68,6 +68,11 @@ class Link(Protocol):
     @property
     def access(self) -> Access:
         """What the client may do."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the client came over a socket, and may be a stranger."""
         ...
 
     @property

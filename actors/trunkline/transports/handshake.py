@@ -16,9 +16,10 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from trunkline.access import EVERYTHING, Access
+from trunkline.transports.closes import RECONNECT_S
 from trunkline.transports.door import OPEN_DOOR, Door, Refusal
 
-__all__ = ["Handshake", "Page", "Site"]
+__all__ = ["TIMED_OUT", "Handshake", "Page", "Site"]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST_VERB = 16
@@ -26,7 +27,9 @@ _LONGEST_VERB = 16
 MAX_HEAD_BYTES = 32 * 1024
 """The size of a request's head. A line may have 8 KiB: the parser sees to that."""
 
-FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after_s=5)
+FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after_s=RECONNECT_S)
+
+STOPPING = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping", retry_after_s=RECONNECT_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Site:
     """What a listener has to offer, and to whom. Its functions run on the loop's thread; none may block."""
 
     is_ready: Callable[[], bool] = lambda: True
-    """What `/readyz` reports."""
+    """What `/readyz` reports, and whether anybody is let in."""
     door: Door = OPEN_DOOR
     """Who may come in. The health pages are for everybody that it does not refuse outright."""
     pages: Mapping[str, Callable[[], Page]] = field(default_factory=dict)
@@ -129,7 +132,9 @@ class Handshake:
         self.access = access
         if path in site.pages:
             return self._page(request, site.pages[path])
-        return self._protocol.accept(request) if site.upgrades else _refuse(HTTPStatus.NOT_FOUND)
+        if not site.upgrades:
+            return _refuse(HTTPStatus.NOT_FOUND)
+        return self._protocol.accept(request) if site.is_ready() else _refused(STOPPING)
 
     def _health(self, request: Request, path: str) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -168,3 +173,11 @@ def _refuse(status: HTTPStatus, body: bytes = b"", **headers: str) -> Response:
         ),
         body,
     )
+
+
+TIMED_OUT = Response(
+    HTTPStatus.REQUEST_TIMEOUT.value,
+    HTTPStatus.REQUEST_TIMEOUT.phrase,
+    Headers(Connection="close", **{"Content-Length": "0"}),
+).serialize()
+"""The answer to a request that does not end. RFC 9110, 15.5.9."""

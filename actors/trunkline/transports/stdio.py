@@ -104,6 +104,11 @@ class StdioTransport:
         return EVERYTHING
 
     @property
+    def is_remote(self) -> bool:
+        """False: it has started this process."""
+        return False
+
+    @property
     def framing(self) -> LineFraming:
         """Lines."""
         return LINE_FRAMING

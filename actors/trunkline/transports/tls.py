@@ -85,6 +85,10 @@ class TlsSocket:
         """Return the socket's descriptor."""
         return self._sock.fileno()
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """Return what the socket says of itself."""
+        return self._sock.getsockopt(level, option, size)
+
     @property
     def has_leftover(self) -> bool:
         """Whether something waits for the socket to become writable, and `flush` is to be called then."""

@@ -16,6 +16,7 @@ from trunkline.transports.accept import Acceptor
 from trunkline.transports.base import CloseCode, Opened
 from trunkline.transports.crowd import Crowd, Welcome
 from trunkline.transports.handshake import Site
+from trunkline.transports.keepalive import Keepalive
 from trunkline.transports.listen import format_address
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.tls import TlsLink
@@ -64,6 +65,12 @@ class WebSocketListener:
         self._address: tuple[str, int] | None = None
         # Every link whose socket is open, and the address it came from. Touched on the loop's thread only.
         self._links: dict[WebSocketLink, str] = {}
+        self._keepalive = Keepalive(
+            loop,
+            self._links,
+            interval_s=self._limits.ping_interval_s,
+            timeout_s=self._limits.ping_timeout_s,
+        )
         self._is_closing = False
         self._all_gone = threading.Event()
 
@@ -153,6 +160,7 @@ class WebSocketListener:
             logger.warning("- %s: too many connections; it is turned away", name)
         link = self._make_link(sock, name, is_full=welcome is Welcome.TURNED_AWAY)
         self._links[link] = address
+        self._keepalive.watch()
         link.start()
 
     def _make_link(self, sock: socket.socket, name: str, *, is_full: bool) -> WebSocketLink:

@@ -22,8 +22,10 @@ from websockets.protocol import State as ProtocolState
 
 from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, LinkEvents, Opened
+from trunkline.transports.closes import SILENT
 from trunkline.transports.framing import TEXT_FRAMING, TextFraming
-from trunkline.transports.handshake import Handshake, Site
+from trunkline.transports.handshake import TIMED_OUT, Handshake, Site
+from trunkline.transports.keepalive import bytes_taken
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
 from trunkline.transports.protocol import LinkProtocol
@@ -41,6 +43,8 @@ RECEIVE_BYTES = 65_536
 MAX_REASON_BYTES = 123
 """RFC 6455, 5.5: a control frame carries 125 bytes, two of which are the code."""
 
+_PING = Frame(Opcode.PING, b"").serialize(mask=False)
+
 _PROTOCOL_OPEN = ProtocolState.OPEN
 
 
@@ -51,7 +55,11 @@ class WebSocketLimits:
     max_message_bytes: int = 16 * 1024 * 1024
     """The size of a message, whole or in fragments. Over it: 1009."""
     handshake_timeout_s: float = 10.0
-    """Seconds from the connect to the end of the request's head."""
+    """Seconds from the connect to the end of the request's head. Over it: 408."""
+    ping_interval_s: float = 20.0
+    """Seconds without a sign of life after which a ping is sent. 0 sends none."""
+    ping_timeout_s: float = 40.0
+    """Seconds without one after that. Over it: 1013."""
     close_timeout_s: float = 2.0
     """Seconds for the closing handshake, what is unsent included. After that the socket is cut."""
     max_outstanding_messages: int = 1024
@@ -98,11 +106,13 @@ class WebSocketLink:
     """
 
     __slots__ = (
+        "_acknowledged",
         "_boundary",
         "_events",
         "_gone",
         "_handshake",
         "_interest",
+        "_is_heard",
         "_is_paused",
         "_limits",
         "_loop",
@@ -120,6 +130,7 @@ class WebSocketLink:
         "access",
         "is_open",
         "name",
+        "silence",
     )
 
     def __init__(
@@ -160,8 +171,18 @@ class WebSocketLink:
         self._texts = TextCollector(name)
         self._boundary = Boundary()
         self._timer: Timer | None = None
+        # For the keepalive: something was read; what the peer had taken at the last look.
+        self._is_heard = False
+        self._acknowledged: int | None = None
+        self.silence = 0
+        """See `Pinged`."""
 
     # The Link, for any thread.
+
+    @property
+    def is_remote(self) -> bool:
+        """True."""
+        return True
 
     @property
     def framing(self) -> TextFraming:
@@ -212,6 +233,26 @@ class WebSocketLink:
             logger.exception("x %s: closed because of an error of ours", self.name)
             self._fail(CloseCode.INTERNAL_ERROR, "")
 
+    def take_sign_of_life(self) -> bool:
+        """Tell whether something has come from the peer, or was taken by it, since the last call."""
+        if self._state is not State.OPEN:
+            return True  # other deadlines run
+        if self._is_heard:
+            self._is_heard = False
+            return True
+        before, self._acknowledged = self._acknowledged, bytes_taken(self._sock)
+        return self._acknowledged not in (None, before)
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life. One that has not taken what waits for it would not see it."""
+        if self._outbox.unsent == 0:
+            self._put(_PING)
+
+    def give_up(self) -> None:
+        """Close: the peer is dead, or as good as dead."""
+        logger.info("- %s: no answer to a ping", self.name)
+        self.close(*SILENT)
+
     def on_loop_stop(self) -> None:
         """Cut the connection: nobody will read it any more."""
         self._cut(Closed(CloseCode.GOING_AWAY, "the server has stopped"))
@@ -250,6 +291,7 @@ class WebSocketLink:
         return not self._is_paused
 
     def _read(self) -> None:
+        self._is_heard = True
         try:
             data = self._sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -382,7 +424,9 @@ class WebSocketLink:
 
     def _on_handshake_timeout(self) -> None:
         logger.info("- %s: no handshake within %s s", self.name, self._limits.handshake_timeout_s)
-        self.cut()
+        self._handshake = None
+        self._outbox.put_last(TIMED_OUT)
+        self._linger()
 
     def _cut(self, closed: Closed) -> None:
         """Close the socket now. What is certain by now about the end comes before `closed`."""
