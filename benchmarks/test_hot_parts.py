@@ -72,6 +72,7 @@ class OpenLink:
 
     name = "bench"
     access = EVERYTHING
+    is_remote = False
     is_open = True
     unsent_bytes = 0
 
