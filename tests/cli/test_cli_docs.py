@@ -27,7 +27,7 @@ def test_the_page_names_every_option_and_its_variable(command: click.Command) ->
 def test_every_limit_is_an_option_and_on_its_page_with_its_default() -> None:
     text = (DOCS / "limits.md").read_text()
     options = {option.name: option for option in serve.params}
-    no_options = {"snapshot_bytes", "inbox_high_water"}
+    no_options = {"snapshot_bytes", "inbox_high_water", "max_unconfirmed_events"}
     assert no_options < LIMITS
     for name in LIMITS - no_options:
         option = options[name]
