@@ -337,7 +337,8 @@ class Feed:
     def _take_seq(self) -> int:
         seq = self._next_seq
         self._next_seq = seq + 1
-        if seq > self._reserved_seq:
+        # The last number is kept back: after a crash it is that of the event which nobody can have seen.
+        if seq >= self._reserved_seq:
             self._reserved_seq = seq + RESERVED_SEQS
             self._reserve(self._reserved_seq)
             self._must_commit = True  # before anybody sees a number out of this reservation
