@@ -14,7 +14,7 @@ from trunkline.errors import ConfigError
 from trunkline.protocol.envelope import MAX_JSON_DEPTH
 from trunkline.transports.entrances import EntranceOptions
 
-__all__ = ["Config", "Limits", "Settings"]
+__all__ = ["Config", "Limits", "Settings", "SettingsButAgent"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -137,12 +137,11 @@ class Config:
             )
 
 
-class Settings(TypedDict, total=False):
-    """The settings of a `Config`, as arguments."""
+class SettingsButAgent(TypedDict, total=False):
+    """The settings of a `Config`, as arguments, for those who take other agents as well."""
 
     listen: tuple[str, ...]
     entrances: EntranceOptions
-    agent: AgentLike
     upstream: tuple[str, ...]
     cwd: Path | None
     store: Path | Literal["memory"]
@@ -154,3 +153,9 @@ class Settings(TypedDict, total=False):
     workers: int
     method_workers: int
     limits: Limits
+
+
+class Settings(SettingsButAgent, total=False):
+    """The settings of a `Config`, as arguments."""
+
+    agent: AgentLike

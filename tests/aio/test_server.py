@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from trunkline import Closed, Config, Disconnected, Limits, Notification, Prompt, RpcError, ServerStopped
+from trunkline import (
+    Call,
+    Closed,
+    Config,
+    ConfigError,
+    Disconnected,
+    Limits,
+    Notification,
+    Prompt,
+    PromptRefused,
+    RpcError,
+    ServerStopped,
+)
 from trunkline.aio import AsyncAppServer, AsyncConnection, AsyncTurn
 from trunkline.testing import ManualClock
 from wires import PATIENCE_S
@@ -237,3 +251,79 @@ def test_no_actor_runs_on_the_loops_thread() -> None:
     asyncio.run(main())
     assert "trunkline.aio.connection.LoopSink.next" in ran
     assert "trunkline.actor.PooledActor._run" not in ran
+
+
+@dataclass
+class Sum:
+    numbers: list[int]
+
+
+def test_a_method_may_be_a_coroutine_and_its_params_are_checked_all_the_same() -> None:
+    async def main() -> None:
+        server = AsyncAppServer(agent=None)
+        threads = []
+
+        @server.method("math/sum")
+        async def add(call: Call, params: Sum) -> int:
+            threads.append(threading.current_thread())
+            await asyncio.sleep(0)
+            return sum(params.numbers)
+
+        @server.method("math/refuse")
+        async def refuse(call: Call) -> None:
+            raise RpcError(-32010, f"not for {call.client_name}")
+
+        @server.method("math/plain")
+        def plain(call: Call) -> str:
+            threads.append(threading.current_thread())
+            return "plain"
+
+        async with server:
+            ann, _ = await joined(server, "ann")
+            assert await ann.request("math/sum", {"numbers": [1, 2, 3]}) == 6
+            assert await ann.request("math/plain") == "plain"
+            with pytest.raises(RpcError, match="not for ann"):
+                await ann.request("math/refuse")
+            with pytest.raises(RpcError, match="numbers"):
+                await ann.request("math/sum", {"numbers": ["one"]})
+        assert threads[0] is threading.current_thread()
+        assert threads[1] is not threading.current_thread()
+
+    asyncio.run(main())
+
+
+def test_a_task_publishes_and_asks_and_is_told_what_came_of_it() -> None:
+    async def main() -> None:
+        async with AsyncAppServer(agent=None) as server:
+            ann, thread_id = await joined(server, "ann")
+            thread = server.thread(thread_id)
+            seqs = [await thread.publish("acme/said", {"number": number}) for number in range(3)]
+            assert seqs == list(range(seqs[0], seqs[0] + 3))
+            assert (await until(ann, "acme/said")).seq == seqs[0]
+            asking = asyncio.create_task(thread.prompt("acme/ask", {"what": "tea?"}))
+            prompt = await until(ann, "acme/ask")
+            assert isinstance(prompt, Prompt)
+            prompt.answer({"tea": True})
+            assert await asking == {"tea": True}
+            asking = asyncio.create_task(thread.prompt("acme/ask"))
+            prompt = await until(ann, "acme/ask")
+            assert isinstance(prompt, Prompt)
+            prompt.refuse()
+            with pytest.raises(PromptRefused):
+                await asking
+            with pytest.raises(ValueError, match="turn/"):
+                await thread.publish("turn/started")
+            with pytest.raises(RpcError):
+                await server.thread("01900000-0000-7000-8000-000000000000").publish("acme/said")
+
+    asyncio.run(main())
+
+
+def test_settings_may_stand_beside_a_config_and_the_agent_beside_both() -> None:
+    config = Config(agent="script", unload_after_s=1.0, workers=3)
+    server = AsyncAppServer(config, unload_after_s=None)
+    assert (server.server.config.agent, server.server.config.unload_after_s) == ("script", None)
+    assert server.server.config.workers == 3
+    assert AsyncAppServer(config, agent=None).server.config.agent is None
+    with pytest.raises(ConfigError, match="workers"):
+        AsyncAppServer(agent=say, workers=0)

@@ -13,7 +13,7 @@ There is no loop in the server itself: it has its own threads, and the loop is t
 
 from trunkline.aio.agents import AsyncAgent, AsyncAgentLike
 from trunkline.aio.connection import AsyncConnection, awaited
-from trunkline.aio.server import AsyncAppServer
+from trunkline.aio.server import AsyncAppServer, AsyncThreadHandle
 from trunkline.aio.turns import AsyncCommandItem, AsyncFileChangeItem, AsyncMessage, AsyncTurn
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "AsyncConnection",
     "AsyncFileChangeItem",
     "AsyncMessage",
+    "AsyncThreadHandle",
     "AsyncTurn",
     "awaited",
 ]

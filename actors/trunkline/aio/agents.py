@@ -6,13 +6,13 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from trunkline.agents.base import Agent, Turn
 from trunkline.aio.turns import AsyncTurn, Calls
 from trunkline.errors import TurnFailed, TurnInterrupted
 
-__all__ = ["AsyncAgent", "AsyncAgentLike", "on_loop"]
+__all__ = ["AsyncAgent", "AsyncAgentLike", "is_for_a_loop", "on_loop"]
 
 RunTurn: TypeAlias = Callable[[AsyncTurn], Awaitable[None]]
 
@@ -65,6 +65,12 @@ def on_loop(agent: AsyncAgentLike, loop: Callable[[], asyncio.AbstractEventLoop]
     if inspect.iscoroutinefunction(agent):
         return lambda: _OnLoop(agent, loop())
     raise TypeError(f"an agent is a coroutine function or an AsyncAgent, not {agent!r}")
+
+
+def is_for_a_loop(agent: object) -> TypeGuard[AsyncAgentLike]:
+    """Whether it is an agent for `on_loop`, and not one that may block."""
+    is_class = isinstance(agent, type) and issubclass(agent, AsyncAgent)
+    return is_class or isinstance(agent, AsyncAgent) or inspect.iscoroutinefunction(agent)
 
 
 class _OnLoop(Agent):

@@ -7,19 +7,30 @@ caller is done on another thread, and the loop is told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import concurrent.futures
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from trunkline.access import Scope
-from trunkline.aio.agents import AsyncAgentLike, on_loop
-from trunkline.aio.connection import AsyncConnection, LoopSink
+from trunkline.agents.base import AgentLike
+from trunkline.aio.agents import AsyncAgentLike, is_for_a_loop, on_loop
+from trunkline.aio.connection import AsyncConnection, LoopSink, awaited
 from trunkline.clock import Clock
-from trunkline.config import Config
+from trunkline.config import Config, SettingsButAgent
+from trunkline.own_methods import Handler
+from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
+from trunkline.types import JsonObject
 
-__all__ = ["AsyncAppServer"]
+__all__ = ["AsyncAppServer", "AsyncThreadHandle"]
+
+H = TypeVar("H", bound=Handler)
+
+_AS_CONFIGURED: Any = object()
 
 
 class AsyncAppServer:
@@ -30,9 +41,10 @@ class AsyncAppServer:
 
     Args:
         config: how it is set up; the defaults open no listener.
-        agent: what answers turns: a coroutine function, an `AsyncAgent` class or object. None is what the
-            config says.
+        agent: what answers turns: a coroutine function, an `AsyncAgent` class or object; or whatever
+            `Config.agent` may be, which is taken if there is none here.
         clock: by which the server waits, for tests; None is the machine's.
+        **settings: fields of `Config`, in the place of those of `config`.
 
     Raises:
         ConfigError: A setting does not fit.
@@ -53,13 +65,16 @@ class AsyncAppServer:
         self,
         config: Config | None = None,
         *,
-        agent: AsyncAgentLike | None = None,
+        agent: AsyncAgentLike | AgentLike = _AS_CONFIGURED,
         clock: Clock | None = None,
+        **settings: Unpack[SettingsButAgent],
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        if agent is not None:
+        if is_for_a_loop(agent):
             config = replace(config or Config(), agent=on_loop(agent, self._own_loop))
-        self.server = AppServer(config, clock=clock)
+        elif agent is not _AS_CONFIGURED:
+            config = replace(config or Config(), agent=cast("AgentLike", agent))
+        self.server = AppServer(config, clock=clock, **settings)
         """The server itself."""
 
     @property
@@ -102,6 +117,38 @@ class AsyncAppServer:
         sink = LoopSink(asyncio.get_running_loop())
         return AsyncConnection(self.server._connect_to(sink, name, scopes), sink)  # noqa: SLF001
 
+    def thread(self, thread_id: str) -> AsyncThreadHandle:
+        """Return a thread to publish into. It need not be loaded, or exist."""
+        return AsyncThreadHandle(self.server.thread(thread_id))
+
+    def method(self, name: str, *, scope: Scope = Scope.DRIVE) -> Callable[[H], H]:
+        """Add a method of the host's own, as `AppServer.method` does, with a coroutine function if wanted.
+
+            @server.method("dice/roll")
+            async def roll(call: Call, params: Roll) -> dict[str, int]:
+                await asyncio.sleep(1)
+                return {"rolled": random.randint(1, params.sides)}
+
+        A coroutine runs as a task of the loop, any other handler on one of the server's method threads.
+        `Call.notify` may wait: a coroutine calls it by `asyncio.to_thread`.
+
+        Args:
+            name: `vendor/name`; what begins with `thread/`, `turn/`, `item/` and such is the protocol's.
+            scope: what a client must be allowed to do to call it.
+
+        Raises:
+            ConfigError: the name is taken or no name of one's own, or (when the decorator is called) the
+                handler is not such a function.
+
+        """
+
+        def add(handler: H) -> H:
+            is_coroutine = inspect.iscoroutinefunction(handler)
+            self.server.method(name, scope=scope)(self._on_loop(handler) if is_coroutine else handler)
+            return handler
+
+        return add
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -114,6 +161,76 @@ class AsyncAppServer:
     ) -> None:
         await self.stop()
 
+    def _on_loop(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)  # its params are what a client's are checked by
+        def handle(*args: Any) -> concurrent.futures.Future[Any]:
+            return asyncio.run_coroutine_threadsafe(handler(*args), self._own_loop())
+
+        return handle
+
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None
         return self._loop
+
+
+class AsyncThreadHandle:
+    """A thread of a server, for a coroutine to publish into. Made by `AsyncAppServer.thread`.
+
+    Examples:
+        >>> import asyncio
+        >>> async def main() -> None:
+        ...     async with AsyncAppServer(agent=None) as server, server.connect() as connection:
+        ...         await connection.initialize("my-host")
+        ...         thread_id = (await connection.request("thread/start"))["thread"]["id"]
+        ...         await server.thread(thread_id).publish("acme/said", {"text": "hello"})
+        ...         async for delivery in connection:
+        ...             if isinstance(delivery, Notification) and delivery.method == "acme/said":
+        ...                 print(delivery.params["text"])
+        ...                 break
+        >>> asyncio.run(main())
+        hello
+
+    """
+
+    def __init__(self, handle: ThreadHandle) -> None:
+        self._handle = handle
+
+    async def publish(self, method: str, params: object = None) -> int:
+        """Publish a notification, and wait until the thread has taken it and its subscribers keep up.
+
+        Args:
+            method: a name of the host's own, `vendor/name`, such as `acme/said`.
+            params: an object (a dict, struct or dataclass); None is an empty one. Clients are sent it with
+                the thread's id as `threadId`.
+
+        Returns:
+            The event's number.
+
+        Raises:
+            Overloaded: so much waits already that no more is taken. Nothing was published.
+            RpcError: the thread is not loaded.
+            ServerStopped: the server has ended.
+            TypeError: `params` cannot be written as a JSON object.
+            ValueError: `method` is no name of one's own.
+
+        """
+        return await awaited(self._handle.publish(method, params))
+
+    async def prompt(
+        self, method: str, params: object = None, *, timeout_s: float | None = None
+    ) -> JsonObject:
+        """Ask the subscribers of the thread something, and wait for the first answer.
+
+        Args:
+            method: a name of the host's own, or one of the protocol's prompts such as
+                `item/tool/requestUserInput`, whose answers are checked.
+            params: as with `publish`.
+            timeout_s: seconds after which the server refuses it itself, more than 0. None sets no limit but
+                `Config.prompt_timeout_s`.
+
+        Raises:
+            PromptRefused: a client or the server refused it, or the thread has ended.
+            Exception: what `publish` raises.
+
+        """
+        return await awaited(self._handle.prompt(method, params, timeout_s=timeout_s))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, Unpack
 
 import pykka
 
-from trunkline.agents.base import Agent
+from trunkline.agents.base import AgentLike
 from trunkline.clock import Clock
-from trunkline.config import Config
+from trunkline.config import SettingsButAgent
 from trunkline.server import AppServer
 from trunkline.testing.client import Client
 from trunkline.testing.settling import settle
@@ -133,11 +132,11 @@ class RunningServer(Clients):
 
 def running_server(
     *,
-    agent: str | Callable[[], Agent] = "script",
+    agent: AgentLike = "script",
     clock: Clock | None = None,
     transport: Transport = "websocket",
     grace_s: float = 0.0,
-    **settings: Any,
+    **settings: Unpack[SettingsButAgent],
 ) -> RunningServer:
     """Return a server on a free port of this machine, which runs for a `with` block.
 
@@ -158,5 +157,5 @@ def running_server(
         {'type': 'idle'}
 
     """
-    config = Config(**{"listen": ("ws://127.0.0.1:0",), **settings}, agent=agent)
-    return RunningServer(AppServer(config, clock=clock), transport, grace_s=grace_s)
+    settings.setdefault("listen", ("ws://127.0.0.1:0",))
+    return RunningServer(AppServer(clock=clock, agent=agent, **settings), transport, grace_s=grace_s)

@@ -63,8 +63,9 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
     """Return once a running server's actors have handled all that was told them, and all that came of it.
 
     What clients of this machine sent before the call has been read by then, and what there is to send
-    has been handed to the operating system. An agent is no actor: what it has not emitted yet is not
-    waited for, nor is what an upstream app-server has not answered yet.
+    has been handed to the operating system. Agents, and handlers of the host's own
+    methods, are no actors: what they have not said yet is not waited for, nor is what an upstream
+    app-server has not answered yet.
 
     Args:
         server: started, and not being stopped meanwhile.
