@@ -10,7 +10,19 @@ __all__ = ["EVERYTHING", "Access", "Scope", "covers"]
 
 
 class Scope(Enum):
-    """What a credential allows. Each holds what is above it."""
+    """What a credential allows. Each holds what is above it.
+
+    Examples:
+        >>> with AppServer(agent="script") as server:
+        ...     with server.connect(scopes=[Scope.ATTACH]) as connection:
+        ...         _ = connection.initialize("a display").get(timeout=PATIENCE_S)
+        ...         try:
+        ...             connection.request("thread/start").get(timeout=PATIENCE_S)
+        ...         except RpcError as error:
+        ...             print(error.code, error.message)
+        -32600 this connection lacks the scope `drive`
+
+    """
 
     ATTACH = "attach"
     """Subscribe to threads, read and list them: watch."""

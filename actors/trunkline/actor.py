@@ -48,6 +48,21 @@ def post(ref: pykka.ActorRef[Any] | None, message: object) -> bool:
     Returns:
         False if there is nobody to tell it to.
 
+    Examples:
+        >>> import pykka
+        >>> class Printer(pykka.ThreadingActor):
+        ...     def on_receive(self, message: object) -> None:
+        ...         print(message)
+        >>> printer = Printer.start()
+        >>> post(printer, "hello")
+        True
+        >>> fence(printer)
+        hello
+        >>> printer.stop()
+        True
+        >>> post(printer, "anybody?"), post(None, "anybody?")
+        (False, False)
+
     """
     # What `ActorRef.tell` does, without raising and catching: this is the hottest call there is.
     if ref is None or ref.actor_stopped.is_set():
@@ -66,6 +81,20 @@ class Dispatcher:
     Args:
         workers: number of threads, 1 or more.
         name: the threads are called `<name>-worker-0` and so on.
+
+    Examples:
+        >>> class Greeter(PooledActor):
+        ...     def on_receive(self, message: str) -> str:
+        ...         return f"hello {message}"
+        >>> dispatcher = Dispatcher(workers=1, name="example")
+        >>> dispatcher.start()
+        >>> greeters = [Greeter.start(dispatcher=dispatcher) for _ in range(1000)]
+        >>> greeters[999].ask("you")
+        'hello you'
+        >>> for greeter in greeters:
+        ...     _ = greeter.stop()
+        >>> dispatcher.stop()
+        True
 
     """
 
@@ -214,7 +243,36 @@ _HANDLES = "_trunkline_handles"
 
 
 def handles(message_type: type[M]) -> Callable[[Callable[[A, M], Any]], Callable[[A, M], Any]]:
-    """Mark a method of a `PooledActor` as the handler of messages of exactly `message_type`."""
+    """Mark a method of a `PooledActor` as the handler of messages of exactly `message_type`.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Deposit:
+        ...     amount: int
+        >>> @dataclass(frozen=True)
+        ... class Balance:
+        ...     pass
+        >>> class Account(PooledActor):
+        ...     balance = 0
+        ...
+        ...     @handles(Deposit)
+        ...     def _on_deposit(self, message: Deposit) -> None:
+        ...         self.balance += message.amount
+        ...
+        ...     @handles(Balance)
+        ...     def _on_balance(self, message: Balance) -> int:
+        ...         return self.balance
+        >>> dispatcher = Dispatcher(name="example")
+        >>> dispatcher.start()
+        >>> account = Account.start(dispatcher=dispatcher)
+        >>> account.tell(Deposit(5))
+        >>> account.ask(Balance())
+        5
+        >>> account.stop() and dispatcher.stop()
+        True
+
+    """
 
     def mark(method: Callable[[A, M], Any]) -> Callable[[A, M], Any]:
         setattr(method, _HANDLES, message_type)
@@ -231,6 +289,23 @@ class PooledActor(pykka.Actor):
 
     Args:
         dispatcher: whose workers run this actor.
+
+    Examples:
+        >>> class Counter(PooledActor):
+        ...     def __init__(self, dispatcher: Dispatcher) -> None:
+        ...         super().__init__(dispatcher=dispatcher)
+        ...         self.count = 0
+        ...
+        ...     def add(self, number: int) -> int:
+        ...         self.count += number
+        ...         return self.count
+        >>> dispatcher = Dispatcher(name="example")
+        >>> dispatcher.start()
+        >>> counter = Counter.start(dispatcher).proxy()
+        >>> counter.add(2).get(), counter.add(3).get(), counter.count.get()
+        (2, 5, 5)
+        >>> counter.actor_ref.stop() and dispatcher.stop()
+        True
 
     """
 

@@ -25,7 +25,13 @@ READABLE_DEPTH = 1_024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client or thread may take of the server."""
+    """What one client or thread may take of the server.
+
+    Examples:
+        >>> limits = Limits(max_requests_in_flight=16, log_bytes=64 * 1024 * 1024)
+        >>> server = AppServer(Config(limits=limits))
+
+    """
 
     max_connections: int = 10_000
     """Connections over sockets, of all listeners; who comes when there are so many gets a 503."""
@@ -77,6 +83,13 @@ class Config:
 
     Raises:
         ConfigError: a value is out of its range.
+
+    Examples:
+        >>> config = Config(listen=("ws://127.0.0.1:4500",), agent="script", unload_after_s=None)
+        >>> Config(workers=0)
+        Traceback (most recent call last):
+            ...
+        trunkline.errors.ConfigError: workers must be 1 or more, not 0
 
     """
 

@@ -35,15 +35,41 @@ __all__ = [
 
 
 class TrunklineError(Exception):
-    """The root of the library's exceptions."""
+    """The root of the library's exceptions.
+
+    Examples:
+        >>> try:
+        ...     AppServer().connect()
+        ... except TrunklineError as error:
+        ...     print(type(error).__name__, error)
+        ServerStopped the server is not running
+
+    """
 
 
 class ConfigError(TrunklineError):
-    """A setting does not fit; nothing was started."""
+    """A setting does not fit; nothing was started.
+
+    Examples:
+        >>> Config(interrupt_grace_s=-1)
+        Traceback (most recent call last):
+            ...
+        trunkline.errors.ConfigError: interrupt_grace_s must be 0 or more, not -1
+
+    """
 
 
 class ListenUrlError(ConfigError):
-    """A listen URL does not fit; nothing was started."""
+    """A listen URL does not fit; nothing was started.
+
+    Examples:
+        >>> try:
+        ...     AppServer(Config(listen=("http://127.0.0.1:80",)))
+        ... except ListenUrlError as error:
+        ...     print(error.url)
+        http://127.0.0.1:80
+
+    """
 
     def __init__(self, url: str, accepted: str) -> None:
         super().__init__(url, accepted)
@@ -55,15 +81,44 @@ class ListenUrlError(ConfigError):
 
 
 class StartError(TrunklineError):
-    """A part of the server could not come up, for a reason outside the program."""
+    """A part of the server could not come up, for a reason outside the program.
+
+    Examples:
+        >>> with running_server() as first:
+        ...     second = AppServer(Config(listen=(first.url,)))
+        ...     try:
+        ...         second.start()
+        ...     except StartError as error:
+        ...         print("Address already in use" in str(error))
+        True
+
+    """
 
 
 class ServerStopped(TrunklineError):
-    """The server has been stopped, or was never started."""
+    """The server has been stopped, or was never started.
+
+    Examples:
+        >>> AppServer().connect()
+        Traceback (most recent call last):
+            ...
+        trunkline.errors.ServerStopped: the server is not running
+
+    """
 
 
 class RpcError(TrunklineError):
-    """A request failed. Its `code`, `message` and `data` are what the client is sent."""
+    """A request failed. Its `code`, `message` and `data` are what the client is sent.
+
+    Examples:
+        >>> with AppServer() as server, server.connect() as connection:
+        ...     try:
+        ...         connection.request("thread/list").get(timeout=PATIENCE_S)
+        ...     except RpcError as error:
+        ...         print(error.code, error.message)
+        -32600 Not initialized
+
+    """
 
     def __init__(self, code: int, message: str, data: Json = None) -> None:
         super().__init__(code, message, data)
@@ -76,7 +131,22 @@ class RpcError(TrunklineError):
 
 
 class Overloaded(TrunklineError):
-    """So much that was published into a thread is not confirmed that no more is taken for now."""
+    """So much that was published into a thread is not confirmed that no more is taken for now.
+
+    Examples:
+        >>> limits = Limits(max_unconfirmed_events=1)
+        >>> with AppServer(agent=None, limits=limits) as server, server.connect() as connection:
+        ...     _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...     thread_id = connection.request("thread/start").get(timeout=PATIENCE_S)["thread"]["id"]
+        ...     thread = server.thread(thread_id)
+        ...     try:
+        ...         for number in range(1000):  # without waiting for any
+        ...             _ = thread.publish("acme/said", {"number": number})
+        ...     except Overloaded:
+        ...         print("slower, please")
+        slower, please
+
+    """
 
     def __init__(self, thread_id: str, unconfirmed: int) -> None:
         super().__init__(thread_id, unconfirmed)
@@ -89,11 +159,40 @@ class Overloaded(TrunklineError):
 
 
 class PromptRefused(TrunklineError):
-    """A prompt of the host's has ended without an answer. The text says why."""
+    """A prompt of the host's has ended without an answer. The text says why.
+
+    Examples:
+        >>> with AppServer(agent=None) as server, server.connect() as connection:
+        ...     _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...     thread_id = connection.request("thread/start").get(timeout=PATIENCE_S)["thread"]["id"]
+        ...     answer = server.thread(thread_id).prompt("acme/ask", {"what": "tea?"})
+        ...     for delivery in connection:
+        ...         if isinstance(delivery, Prompt):
+        ...             delivery.refuse()
+        ...             break
+        ...     try:
+        ...         answer.get(timeout=PATIENCE_S)
+        ...     except PromptRefused as error:
+        ...         print(type(error).__name__)
+        PromptRefused
+
+    """
 
 
 class Disconnected(TrunklineError):
-    """An in-process connection has ended. Whether the request was carried out is not known."""
+    """An in-process connection has ended. Whether the request was carried out is not known.
+
+    Examples:
+        >>> with AppServer() as server:
+        ...     connection = server.connect()
+        ...     connection.close()
+        ...     try:
+        ...         connection.request("thread/list").get(timeout=PATIENCE_S)
+        ...     except Disconnected as error:
+        ...         print(error.code)
+        1000
+
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
@@ -106,8 +205,37 @@ class Disconnected(TrunklineError):
 
 
 class TurnInterrupted(TrunklineError):
-    """The turn was interrupted. Raised inside an agent; let it pass, or clean up and return."""
+    """The turn was interrupted. Raised inside an agent; let it pass, or clean up and return.
+
+    Examples:
+        >>> class Patient(Agent):
+        ...     def run_turn(self, turn: Turn) -> None:
+        ...         try:
+        ...             turn.sleep(1000.0)
+        ...         except TurnInterrupted:
+        ...             print("clean up")
+        ...             raise
+        >>> with running_server(agent=Patient) as server:
+        ...     client = server.connect("alice")
+        ...     thread_id = client.start_thread()
+        ...     turn_id = client.start_turn(thread_id, "")
+        ...     _ = client.request("turn/interrupt", threadId=thread_id, turnId=turn_id)
+        ...     client.wait_turn(turn_id)["status"]
+        clean up
+        'interrupted'
+
+    """
 
 
 class TurnFailed(TrunklineError):
-    """Raise this in an agent to end the turn as failed. The text is sent to the clients."""
+    """Raise this in an agent to end the turn as failed. The text is sent to the clients.
+
+    Examples:
+        >>> def fail(turn: Turn) -> None:
+        ...     raise TurnFailed("the model is not there")
+        >>> with running_server(agent=ScriptedAgent(fail)) as server:
+        ...     client = server.connect("alice")
+        ...     client.run_turn(client.start_thread(), "")["error"]["message"]
+        'the model is not there'
+
+    """

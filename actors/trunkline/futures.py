@@ -38,6 +38,17 @@ class Future(pykka.Future[T]):
 
     Do not call `get` on a thread of the server's: in a callback of `connect`, a pooled actor's handler, or
     a callback of a future. Any other thread may.
+
+    Examples:
+        >>> with AppServer(Config(agent="script")) as server, server.connect() as connection:
+        ...     answer = connection.initialize("my-host").map(lambda result: result["platformFamily"])
+        ...     answer.get(timeout=PATIENCE_S)
+        'unix'
+        >>> future: Future[int] = Future()
+        >>> future.add_done_callback(lambda done: print(done.get()))
+        >>> future.set(5)
+        5
+
     """
 
     def __init__(self) -> None:

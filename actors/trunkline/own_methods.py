@@ -41,6 +41,21 @@ class Call:
     """One request of a method of the host's own: who calls, and how to speak to it meanwhile.
 
     Made by the server, and handed to the handler. Its attributes may be read on any thread.
+
+    Examples:
+        >>> def count(call: Call) -> str:
+        ...     for number in range(3):
+        ...         call.notify("acme/counted", {"number": number})
+        ...     return f"{call.client_name} has been told"
+        >>> with AppServer(agent=None) as server, server.connect() as connection:
+        ...     _ = server.method("acme/count")(count)
+        ...     _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...     print(connection.request("acme/count").get(timeout=PATIENCE_S))
+        ...     connection.close()
+        ...     [delivery.params["number"] for delivery in connection if isinstance(delivery, Notification)]
+        my-host has been told
+        [0, 1, 2]
+
     """
 
     def __init__(

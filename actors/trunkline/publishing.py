@@ -22,6 +22,19 @@ class ThreadHandle:
     """A thread of a server, for the host to publish into. Made by `AppServer.thread`.
 
     Every method may be called from any thread, actor or asyncio task, and none blocks.
+
+    Examples:
+        >>> with AppServer(agent=None) as server, server.connect() as connection:
+        ...     _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...     thread_id = connection.request("thread/start").get(timeout=PATIENCE_S)["thread"]["id"]
+        ...     thread = server.thread(thread_id)
+        ...     for text in ("hello", "and bye"):
+        ...         _ = thread.publish("acme/said", {"text": text}).get(timeout=PATIENCE_S)
+        ...     connection.close()
+        ...     came = [delivery for delivery in connection if isinstance(delivery, Notification)]
+        >>> [notification.params["text"] for notification in came if notification.method == "acme/said"]
+        ['hello', 'and bye']
+
     """
 
     def __init__(self, thread_id: ThreadId, router: Ref, max_events: int, max_bytes: int) -> None:

@@ -70,7 +70,15 @@ CLOSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a listener can be reached."""
+    """Where a listener can be reached.
+
+    Examples:
+        >>> with running_server() as server:
+        ...     [listening] = server.server.listeners
+        ...     listening.url.startswith("ws://127.0.0.1:"), listening.ready_url.endswith("/readyz")
+        (True, True)
+
+    """
 
     url: str
     """For clients, such as `ws://127.0.0.1:4500`."""
@@ -97,6 +105,14 @@ class AppServer:
 
     Raises:
         ConfigError: A setting does not fit.
+
+    Examples:
+        >>> with AppServer(Config(listen=("ws://127.0.0.1:0",), agent="script")) as server:
+        ...     url = server.listeners[0].url  # for clients: port 0 took a free one
+        ...     with server.connect() as connection:  # and a client in this process
+        ...         _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...         connection.request("thread/loaded/list").get(timeout=PATIENCE_S)["data"]
+        []
 
     """
 

@@ -15,7 +15,7 @@ import pytest
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
-PACKAGES = ["trunkline.testing", "trunkline.aio"]
+PACKAGES = ["trunkline", "trunkline.testing", "trunkline.aio"]
 
 NAMES = [
     (package, name)
@@ -34,7 +34,7 @@ OBJECTS = [
 
 def names_of_examples() -> dict[str, Any]:
     """What an example may use without saying where it is from."""
-    modules = [importlib.import_module(package) for package in ("trunkline", *PACKAGES)]
+    modules = [importlib.import_module(package) for package in PACKAGES]
     return {name: getattr(module, name) for module in modules for name in module.__all__}
 
 

@@ -52,7 +52,13 @@ ApprovalPolicy: TypeAlias = Literal["untrusted", "on-request", "never"]
 
 
 class Decision(Enum):
-    """What came of an approval prompt."""
+    """What came of an approval prompt.
+
+    Examples:
+        >>> Decision("acceptForSession").accepted, Decision.UNANSWERED.accepted
+        (True, False)
+
+    """
 
     ACCEPT = "accept"
     ACCEPT_FOR_SESSION = "acceptForSession"
@@ -73,7 +79,21 @@ class Decision(Enum):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One question to the user."""
+    """One question to the user.
+
+    Examples:
+        >>> def ask(turn: Turn) -> None:
+        ...     question = Question("color", "Color", "Which one?", (("red", "warm"), ("blue", "cold")))
+        ...     turn.say(turn.ask_user([question]).get("color", ("none",))[0])
+        >>> with running_server(agent=ScriptedAgent(ask)) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "")
+        ...     prompt = client.wait("item/tool/requestUserInput")
+        ...     client.answer(prompt["id"], {"answers": {"color": {"answers": ["blue"]}}})
+        ...     client.wait("item/agentMessage/delta")["params"]["delta"]
+        'blue'
+
+    """
 
     id: str
     header: str
@@ -87,7 +107,19 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Agent(ABC):
-    """Answers the turns of one thread, one at a time. Made by an `AgentFactory` when a thread is loaded."""
+    """Answers the turns of one thread, one at a time. Made by an `AgentFactory` when a thread is loaded.
+
+    Examples:
+        >>> class Parrot(Agent):
+        ...     def run_turn(self, turn: Turn) -> None:
+        ...         turn.say(turn.text)
+        >>> with running_server(agent=Parrot) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "hello")
+        ...     client.wait("item/agentMessage/delta")["params"]["delta"]
+        'hello'
+
+    """
 
     @abstractmethod
     def run_turn(self, turn: Turn) -> None:
@@ -116,6 +148,18 @@ class Turn:
 
     Unless said otherwise a method is for the agent's own threads, and raises `TurnInterrupted` once
     the turn has been interrupted. Methods that emit wait while the thread is too far behind.
+
+    Examples:
+        >>> def answer(turn: Turn) -> None:
+        ...     with turn.message() as message:
+        ...         for word in turn.text.split():
+        ...             turn.sleep(0.001)  # ends at once when the turn is interrupted
+        ...             message.write(word)
+        >>> with running_server(agent=ScriptedAgent(answer)) as server:
+        ...     client = server.connect("alice")
+        ...     client.run_turn(client.start_thread(), "one two")["status"]
+        'completed'
+
     """
 
     def __init__(
@@ -324,7 +368,16 @@ class Turn:
 
 
 class AgentMessage:
-    """An agent message that is being written."""
+    """An agent message that is being written.
+
+    Examples:
+        >>> def answer(turn: Turn) -> None:
+        ...     with turn.message() as message:
+        ...         message.write("one ")
+        ...         message.write("two")
+        >>> agent = ScriptedAgent(answer)
+
+    """
 
     def __init__(self, turn: Turn, phase: str | None) -> None:
         self._turn = turn
@@ -353,7 +406,24 @@ class AgentMessage:
 
 
 class CommandItem:
-    """A `commandExecution` item: the command, whether it may run, its output, its end."""
+    """A `commandExecution` item: the command, whether it may run, its output, its end.
+
+    Examples:
+        >>> def release(turn: Turn) -> None:
+        ...     item = turn.command("make release")
+        ...     if item.ask_approval(reason="the tests are green").accepted:
+        ...         item.output("released")
+        ...         item.complete("completed", 0)
+        ...     else:
+        ...         item.complete("declined")
+        >>> with running_server(agent=ScriptedAgent(release)) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "")
+        ...     client.decide(client.wait("item/commandExecution/requestApproval"))
+        ...     client.wait("item/commandExecution/outputDelta")["params"]["delta"]
+        'released'
+
+    """
 
     def __init__(self, turn: Turn, command: str, cwd: Path) -> None:
         self._turn = turn
@@ -430,7 +500,20 @@ class CommandItem:
 
 
 class FileChangeItem:
-    """A `fileChange` item: the changes, and whether they may be made."""
+    """A `fileChange` item: the changes, and whether they may be made.
+
+    Examples:
+        >>> def write(turn: Turn) -> None:
+        ...     item = turn.file_change([{"path": "a.txt", "kind": {"type": "add"}, "diff": "hello"}])
+        ...     item.complete("completed" if item.ask_approval().accepted else "declined")
+        >>> with running_server(agent=ScriptedAgent(write)) as server:
+        ...     client = server.connect("alice")
+        ...     turn_id = client.start_turn(client.start_thread(), "")
+        ...     client.decide(client.wait("item/fileChange/requestApproval"), "decline")
+        ...     client.wait_turn(turn_id)["status"]
+        'completed'
+
+    """
 
     def __init__(self, turn: Turn, changes: Sequence[JsonObject]) -> None:
         self._turn = turn

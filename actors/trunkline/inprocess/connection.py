@@ -33,6 +33,21 @@ class InProcessConnection:
 
     Use it in a `with` block, or call `close()`: a connection that is forgotten stays open as long as the
     server runs.
+
+    Examples:
+        >>> with AppServer(Config(agent="script")) as server, server.connect() as connection:
+        ...     _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+        ...     thread_id = connection.request("thread/start").get(timeout=PATIENCE_S)["thread"]["id"]
+        ...     turn = {"threadId": thread_id, "input": [{"type": "text", "text": "text hello"}]}
+        ...     _ = connection.request("turn/start", turn).get(timeout=PATIENCE_S)
+        ...     for delivery in connection:
+        ...         match delivery:
+        ...             case Notification(method="item/agentMessage/delta", params=params):
+        ...                 print(params["delta"])
+        ...             case Notification(method="turn/completed"):
+        ...                 break
+        hello
+
     """
 
     def __init__(self, session: Ref, link: InProcessLink, queue: QueueSink | None) -> None:

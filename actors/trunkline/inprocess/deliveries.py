@@ -15,7 +15,13 @@ __all__ = ["Closed", "Delivery", "Notification", "Prompt"]
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """Something happened. It needs no answer."""
+    """Something happened. It needs no answer.
+
+    Examples:
+        >>> Notification("acme/said", {"text": "hello"}).params["text"]
+        'hello'
+
+    """
 
     method: str
     """Such as `turn/completed`, or a name of the host's own."""
@@ -34,6 +40,18 @@ class Prompt(msgspec.Struct, frozen=True, eq=False):
 
     Whoever has answered, a notification `serverRequest/resolved` with the prompt's id as `requestId`
     tells everybody that it is settled.
+
+    Examples:
+        >>> def on_delivery(delivery: Delivery) -> None:
+        ...     match delivery:
+        ...         case Prompt(method="item/commandExecution/requestApproval", params={"command": "ls"}):
+        ...             delivery.answer({"decision": "accept"})
+        ...         case Prompt():
+        ...             delivery.refuse()
+        >>> with AppServer(Config(agent="script")) as server:
+        ...     with server.connect(on_delivery) as connection:
+        ...         _ = connection.initialize("my-host").get(timeout=PATIENCE_S)
+
     """
 
     id: int

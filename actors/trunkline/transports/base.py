@@ -42,7 +42,15 @@ class CloseCode(IntEnum):
 
 
 class Closed(NamedTuple):
-    """How a link ended."""
+    """How a link ended.
+
+    Examples:
+        >>> with AppServer() as server:
+        ...     connection = server.connect()
+        >>> [(int(delivery.code), delivery.reason) for delivery in connection]
+        [(1001, 'server is stopping; reconnect in 5 s and resume')]
+
+    """
 
     code: int
     """A `CloseCode`, or any code that the peer sent."""
