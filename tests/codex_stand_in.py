@@ -7,9 +7,10 @@ go of that name), `halves NAME WORDS` (says them twice, and holds in between), `
 the shell tool, which raises an approval), `fail WORDS`; a line that is none of these is said back.
 
 The binary comes from the package `openai-codex-cli-bin`. Run as a program this prints the address of
-a server, and its process id, and keeps it until it is interrupted:
+a server, and its process id, and keeps it until it is interrupted; with `--home` it prints the directory
+of a configuration for Codex (its CODEX_HOME) in which the stand-in is the model, and keeps that:
 
-    python tests/codex_stand_in.py
+    python tests/codex_stand_in.py [--home]
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -399,12 +401,16 @@ class CodexServer:
 
 
 def main() -> None:
-    """Keep a server until interrupted."""
+    """Keep a server, or a configuration, until interrupted."""
     binary = codex_binary()
-    if binary is None:
-        sys.exit("openai-codex-cli-bin is not installed")
-    with CodexServer(binary) as server:
-        print(f"{server.url} {server.pid}", flush=True)
+    with ExitStack() as stack:
+        if "--home" in sys.argv[1:]:
+            print(stack.enter_context(CodexHome()).path, flush=True)
+        elif binary is None:
+            sys.exit("openai-codex-cli-bin is not installed")
+        else:
+            server = stack.enter_context(CodexServer(binary))
+            print(f"{server.url} {server.pid}", flush=True)
         signal.sigwait([signal.SIGINT, signal.SIGTERM])
 
 
