@@ -13,8 +13,8 @@ A turn's text is what it does, a word and its arguments:
     die           says half a message and ends the process
 
 Methods: `later/…` is answered when `now` comes; `refuse/…` is refused; `shout` sends a notification of no
-thread; `seen` tells the methods that came. Every other one is answered with itself. `deaf` does not
-heed the end of its input.
+thread; `complain` writes to standard error; `seen` tells the methods that came. Every other one is answered
+with itself. `deaf` does not heed the end of its input.
 """
 
 from __future__ import annotations
@@ -128,6 +128,11 @@ class Upstream:
         held, self.held_resumes = self.held_resumes, []
         for each in held:
             self.started(each, each["params"]["threadId"])
+        self.reply(request, {})
+
+    def on_complain(self, request: JsonObject, params: JsonObject) -> None:
+        sys.stderr.write(params["text"] + "\n")
+        sys.stderr.flush()
         self.reply(request, {})
 
     def on_shout(self, request: JsonObject, params: JsonObject) -> None:

@@ -179,6 +179,18 @@ def test_an_upstream_that_cannot_be_started_is_tried_again(serve: Serve, tmp_pat
     )
 
 
+def test_the_standard_error_of_the_upstream_goes_to_the_log(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="trunkline.gateway.child")
+    alice = gateway.connect()
+    alice.request("complain", text="\x1b[31mERROR\x1b[0m it \x07rings\x1b[2J")
+
+    gateway.house.server.stop(grace_s=0)  # behind which all of it has been read
+
+    assert "= upstream: ERROR it  rings" in caplog.messages
+
+
 def test_a_ctrl_c_at_our_terminal_is_not_the_upstreams(gateway: Gateway) -> None:
     gateway.connect().request("seen")
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from cli.processes import ENVIRONMENT, PATIENCE_S
 from codex_stand_in import CodexHome, app_server_command
 from interop.sdk import sdk_client, start_thread
 from interop.tui import CodexTerminal
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 QUESTION = "Would you like to run the following command?"
 COMMAND = "echo from all > note"
 
@@ -76,3 +80,22 @@ def test_two_terminals_and_the_sdk_share_a_thread_of_codex(codex_home: CodexHome
             sdk.wait("item/completed", lambda params: params["item"].get("text") == "still here")
             assert thread.run("text and so am I").final_response == "and so am I"
             two.wait_for("• and so am I")
+
+
+def test_the_example_of_the_page_runs_a_turn(codex_home: CodexHome, tmp_path: Path) -> None:
+    source = (EXAMPLES / "shared_codex.py").read_text()
+    program = tmp_path / "shared_codex.py"
+    program.write_text(source.replace("ws://127.0.0.1:4510", "ws://127.0.0.1:0"))
+
+    result = subprocess.run(
+        [sys.executable, str(program), "text", "hello"],
+        env={**codex_home.environment(), "PYTHONPATH": ENVIRONMENT["PYTHONPATH"]},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+
+    join, response = result.stdout.splitlines()
+    assert join.startswith("codex --remote ws://127.0.0.1:0 resume ")
+    assert response == "hello"

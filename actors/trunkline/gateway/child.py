@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -19,6 +20,12 @@ __all__ = ["Child"]
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 262_144
+
+LOG_BYTES = 2_000
+"""What of a line of the child's standard error is logged."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\^_])")
+"""Control sequences, and other escapes of two letters (ECMA-48, 5.3 and 5.4)."""
 
 TERM_S = 2.0
 """Seconds that a child has after SIGTERM."""
@@ -154,6 +161,12 @@ class Child:
         assert process.stderr is not None
         with process.stderr as stderr:
             for line in stderr:
-                text = line.decode("utf-8", "replace").rstrip()
+                text = _plain(line[:LOG_BYTES])
                 if text:
-                    logger.info("= upstream: %s", text[:2000])
+                    logger.info("= upstream: %s", text)
+
+
+def _plain(line: bytes) -> str:
+    """Return a line without what would colour a terminal, or do worse to it."""
+    text = _ESCAPES.sub("", line.decode("utf-8", "replace")).strip()
+    return "".join(letter if letter.isprintable() or letter == "\t" else " " for letter in text)
