@@ -16,7 +16,12 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = {"README.md": "project.md", "CHANGELOG.md": "changelog.md", "LICENSE": None}
+PAGES = {
+    "README.md": "project.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+    "LICENSE": None,
+}
 """Files of the project's root, and what they are called here; None for what is no page."""
 
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
