@@ -60,6 +60,8 @@ class Timers:
 
     def _look(self) -> None:
         """Return once everything that is due has been told. For the thread that has moved the clock."""
+        if threading.current_thread() is self._thread:
+            return  # moved by what runs here, behind which this thread looks anyway
         looked = threading.Event()
         self._added.put(looked)
         while not looked.wait(_LOOK_S) and self._thread.is_alive():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 from typing import Any
@@ -238,3 +239,35 @@ def test_one_clock_may_be_that_of_several_servers_and_outlive_them() -> None:
 def test_a_clock_does_not_go_back() -> None:
     with pytest.raises(ValueError, match="does not go back"):
         ManualClock().advance(-1.0)
+
+
+def test_a_server_that_does_not_run_is_not_waited_for() -> None:
+    server = AppServer(agent="script")
+    with pytest.raises(AssertionError, match="not running"):
+        settle(server)
+    with server:
+        settle(server)
+    with pytest.raises(AssertionError, match="not running"):
+        settle(server)
+
+
+def test_a_thread_of_the_servers_own_does_not_wait_for_itself(serve: Serve) -> None:
+    clock = ManualClock()
+    house = serve(clock=clock)
+    came: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def on_delivery(_: object) -> None:
+        clock.advance(1.0)
+        try:
+            house.settle()
+        except AssertionError as error:
+            came.put(error)
+
+    with house.server.connect(on_delivery) as connection:
+        connection.initialize("host").get(timeout=30)
+        connection.request("thread/start").get(timeout=30)
+        assert "a thread of the server's own" in str(came.get(timeout=30))
+        house.server._loop.call_soon(clock.advance, 1.0)
+        house.server._loop.call_soon(came.put, "moved")
+        while came.get(timeout=30) != "moved":
+            pass

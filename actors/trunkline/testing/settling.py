@@ -74,7 +74,8 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
         timeout_s: seconds of real time, for each handler and for all of them.
 
     Raises:
-        AssertionError: something is still going on after `timeout_s` seconds; the text says what.
+        AssertionError: something is still going on after `timeout_s` seconds; the text says what. Or the
+            server does not run, or the caller is one of its threads.
 
     Examples:
         >>> with running_server() as server:
@@ -87,6 +88,11 @@ def settle(server: AppServer, *actors: pykka.ActorRef[Any], timeout_s: float = P
         'work'
 
     """
+    threads = server._dispatcher.threads
+    if not all(thread.is_alive() for thread in threads):
+        raise AssertionError("the server is not running: nothing settles")
+    if threading.current_thread() in (*threads, server._loop.thread):
+        raise AssertionError("a thread of the server's own cannot wait for the server to settle")
     deadline = time.monotonic() + timeout_s
     with _ONE_AT_A_TIME:
         for attempt in itertools.count():

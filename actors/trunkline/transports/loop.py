@@ -218,6 +218,8 @@ class IoLoop:
 
     def _look(self) -> None:
         """Return once every timer that is due has fired. For the thread that has moved the clock."""
+        if threading.current_thread() is self._thread:
+            return  # moved by what runs here, behind which this thread looks anyway
         looked = threading.Event()
         # By the second call the timers have been looked at, behind the first.
         self.call_soon(self.call_soon, looked.set)
