@@ -32,6 +32,7 @@ from trunkline.inprocess.deliveries import Closed, Delivery, Notification, Promp
 from trunkline.own_methods import Call, Handler
 from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
+from trunkline.stopping import StopReport
 from trunkline.version import VERSION
 
 __version__ = VERSION
@@ -67,6 +68,7 @@ __all__ = [
     "Scope",
     "ServerStopped",
     "StartError",
+    "StopReport",
     "ThreadHandle",
     "TrunklineError",
     "Turn",

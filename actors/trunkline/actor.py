@@ -18,6 +18,7 @@ import logging
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -131,7 +132,7 @@ class Dispatcher:
         """Let the workers finish what is queued, then end them. May be called from any other thread.
 
         Args:
-            timeout_s: seconds to wait for each thread; None waits for ever.
+            timeout_s: seconds to wait for them; None waits for ever.
 
         Returns:
             True if every thread has ended.
@@ -139,9 +140,10 @@ class Dispatcher:
         """
         for _ in self._threads:
             self._ready.put(None)
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
             if thread is not threading.current_thread() and thread.ident is not None:
-                thread.join(timeout_s)
+                thread.join(None if ends is None else max(ends - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
     def schedule(self, run: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ For the actors it is a catalog, and an engine for each thread: see `trunkline.en
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from trunkline.context import Context
@@ -51,6 +52,16 @@ class Backend(Protocol):
         """
         ...
 
-    def stop(self, timeout_s: float) -> None:
-        """Stop all of it, once the router and the threads have stopped. What does not end is logged."""
+    @property
+    def os_threads(self) -> tuple[threading.Thread, ...]:
+        """The OS threads on which code of the host's may run, or that must end with the server."""
+        ...
+
+    def stop(self, timeout_s: float) -> tuple[str, ...]:
+        """Stop all of it, once the router and the threads have stopped.
+
+        Returns:
+            What has not ended, actors and processes, as a log calls it.
+
+        """
         ...

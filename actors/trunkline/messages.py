@@ -29,6 +29,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionInitialized",
     "ConnectionOpened",
+    "CutConnections",
     "Deliver",
     "Drain",
     "FellBehind",
@@ -357,7 +358,9 @@ class Drain(Message, frozen=True):
 
 
 class InterruptTurns(Message, frozen=True):
-    """Interrupt every turn that is running."""
+    """Interrupt every turn that is running. `done` is called, once, with their threads; it must not block."""
+
+    done: Callable[[tuple[ThreadId, ...]], None]
 
 
 class StopThreads(Message, frozen=True):
@@ -370,6 +373,16 @@ class CloseConnections(Message, frozen=True):
     """Close every connection. `done` is called, once, when all are gone."""
 
     ending: Ending
+    done: Callable[[], None]
+
+
+class CutConnections(Message, frozen=True):
+    """Stop every connection that is still there, whatever it has to send.
+
+    `count` is called with how many that is, and `done` when all are gone, once each.
+    """
+
+    count: Callable[[int], None]
     done: Callable[[], None]
 
 

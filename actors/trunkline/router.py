@@ -7,7 +7,7 @@ and not all. What concerns no single thread, or one that is not loaded, its cata
 Accepts  ConnectionOpened, ConnectionInitialized, ConnectionClosed, Request, from connections
          ThreadChanged, ThreadIdle, StillLoaded, ThreadStopped, Broadcast, Relay, from threads
          Publish, RaisePrompt, from the host
-         Drain, InterruptTurns, StopThreads, CloseConnections, from the server
+         Drain, InterruptTurns, StopThreads, CloseConnections, CutConnections, from the server
          and what its catalog's `handlers` are for
 Sends    to connections: Reply, Refuse, Broadcast, Close, what is in a Relay
          to threads:     Request, ConnectionClosed, Unload, InterruptTurn, TellSummary
@@ -33,6 +33,7 @@ from trunkline.messages import (
     ConnectionClosed,
     ConnectionInitialized,
     ConnectionOpened,
+    CutConnections,
     Drain,
     HostEvent,
     InterruptTurn,
@@ -100,11 +101,15 @@ class Router(PooledActor):
     Args:
         context: what the server's actors share.
         make_catalog: makes what knows the threads that are not loaded.
+        ended: called when it has stopped; must not block.
 
     """
 
-    def __init__(self, *, context: Context, make_catalog: MakeCatalog) -> None:
+    def __init__(
+        self, *, context: Context, make_catalog: MakeCatalog, ended: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(dispatcher=context.dispatcher)
+        self._ended = ended
         self._context = context
         self._catalog = make_catalog(self)
         self._catalog_handlers = self._catalog.handlers
@@ -137,6 +142,14 @@ class Router(PooledActor):
             elif isinstance(message, HostEvent):
                 message.future.fail(errors.internal())
         return None
+
+    def on_stop(self) -> None:
+        """End everything: whoever stopped the router, nothing works without it."""
+        for peer in self._peers.values():
+            peer.connection.stop(block=False)
+        for loaded in self._threads.values():
+            loaded.thread.stop(block=False)
+        self._ended()
 
     def on_batch_end(self) -> None:
         """See whether something the server waits for has come about."""
@@ -380,9 +393,11 @@ class Router(PooledActor):
             post(loaded.thread, TellSummary())
 
     @handles(InterruptTurns)
-    def _on_interrupt_turns(self, _message: InterruptTurns) -> None:
+    def _on_interrupt_turns(self, message: InterruptTurns) -> None:
         for loaded in self._threads.values():
             post(loaded.thread, InterruptTurn())
+        running = (key for key, loaded in self._threads.items() if loaded.summary.is_running)
+        message.done(tuple(running))
 
     @handles(StopThreads)
     def _on_stop_threads(self, message: StopThreads) -> None:
@@ -396,6 +411,13 @@ class Router(PooledActor):
         self._close_all = Close(message.ending)
         for peer in self._peers.values():
             post(peer.connection, self._close_all)
+
+    @handles(CutConnections)
+    def _on_cut_connections(self, message: CutConnections) -> None:
+        message.count(len(self._peers))
+        self._awaited.append((lambda: not self._peers, message.done))
+        for peer in self._peers.values():
+            peer.connection.stop(block=False)
 
     def _is_quiet(self) -> bool:
         return not self._unreported and not any(

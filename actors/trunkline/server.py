@@ -11,7 +11,6 @@ import itertools
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,23 +32,28 @@ from trunkline.inprocess.deliveries import Delivery
 from trunkline.inprocess.link import ActorSink, CallbackSink, InProcessLink, QueueSink, Sink
 from trunkline.inprocess.session import InProcessSession
 from trunkline.messages import (
-    CloseConnections,
-    Drain,
     InputEnded,
-    InterruptTurns,
     LinkClosed,
     LinkDrained,
     Received,
     Ref,
-    StopThreads,
 )
 from trunkline.own_methods import Handler, OwnMethods
 from trunkline.protocol.methods import Method
 from trunkline.publishing import ThreadHandle, ThreadHandles
 from trunkline.router import Router
+from trunkline.stopping import (
+    CLOSE_S,
+    Deadline,
+    StopReport,
+    alive,
+    close_connections,
+    end_turns,
+    stop_actor,
+    stop_threads,
+)
 from trunkline.timers import Timers
 from trunkline.transports.base import Closed, Link, LinkEvents
-from trunkline.transports.closes import STOPPING
 from trunkline.transports.crowd import Crowd
 from trunkline.transports.entrances import Entrances
 from trunkline.transports.listen import StdioListen, parse_listen_url
@@ -63,9 +67,6 @@ __all__ = ["AppServer", "Listening"]
 logger = logging.getLogger(__name__)
 
 H = TypeVar("H", bound=Handler)
-
-CLOSE_S = 5.0
-"""Seconds that clients have to finish the closing handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class AppServer:
         self._stopped = threading.Event()
         # Set when no turn is running any more, or somebody does not want to wait for that.
         self._hurry = threading.Event()
+        self._has_started = False
+        self._report: StopReport | None = None
         # Holds one token until somebody begins to stop: `list.pop` is atomic, so one caller gets it.
         self._stop_token: list[None] = []
         self._handles = ThreadHandles(self._make_handle)
@@ -156,6 +159,7 @@ class AppServer:
         self._dispatcher.start()
         self._timers.start()
         self._own_methods.start()
+        self._has_started = True
         self._stop_token.append(None)
         self._context = Context(
             config=self.config,
@@ -171,7 +175,9 @@ class AppServer:
         )
         try:
             make_catalog = self._backend.start(self._context)
-            self._router = Router.start(context=self._context, make_catalog=make_catalog)
+            self._router = Router.start(
+                context=self._context, make_catalog=make_catalog, ended=self._router_ended
+            )
             self._start_listeners()
         except BaseException:
             self.stop(grace_s=0)
@@ -272,39 +278,97 @@ class AppServer:
         """
         return self._closing.wait(timeout_s)
 
-    def stop(self, *, grace_s: float = 10.0) -> None:
-        """Stop the server, and return when nothing of it is left. May be called more than once.
+    def stop(self, *, grace_s: float = 10.0, timeout_s: float = 30.0) -> StopReport:
+        """Stop the server, and return when nothing of it is left. Any thread, any actor, any number of times.
 
         In this order: whoever wants in is answered with 503, and so is `/readyz`; requests that would start
         work are refused; turns that run have `grace_s` seconds, and are interrupted then; what clients have
         not been sent is sent, and they are closed with 1001; ports are given back; actors and threads end.
 
-        Called again meanwhile, with no `grace_s`, it ends the time that the first call gives.
+        Whoever calls while another is at it waits for the same end. On a thread of the server's own (in a
+        callback, a method, an agent, a pooled actor on its dispatcher) that would be to wait for oneself:
+        there the stop is begun, and goes on on a thread made for it.
+
+        Args:
+            grace_s: seconds that turns have to end by themselves. A call with 0 ends the time that an earlier
+                one gives.
+            timeout_s: seconds after which it returns in any case, about. What has not ended by then is in
+                the report.
+
+        Returns:
+            What had to be cut off.
 
         """
         self._closing.set()
         if grace_s <= 0:
             self._hurry.set()
+        is_own = threading.current_thread() in self._os_threads()
+        deadline = Deadline(timeout_s)
         try:
             self._stop_token.pop()
         except IndexError:
-            if self._router is not None:
-                self._stopped.wait()
-            return
+            if not is_own and self._has_started:
+                self._stopped.wait(deadline.left_s(timeout_s))
+            return self._report or StopReport(is_complete=not self._has_started)
+        if not is_own:
+            return self._shut_down(deadline, grace_s)
+        self._shut_down_behind(deadline, grace_s)
+        return StopReport(is_complete=False)
+
+    def _shut_down_behind(self, deadline: Deadline, grace_s: float) -> None:
+        threading.Thread(
+            target=self._shut_down, args=(deadline, grace_s), name="trunkline-stop", daemon=True
+        ).start()
+
+    def _shut_down(self, deadline: Deadline, grace_s: float) -> StopReport:
+        """Do what `stop` says. For one thread, once."""
         self._is_ready = False
         self._own_methods.drain()
-        if self._router is not None:  # None if the backend could not come up
-            self._end_turns(grace_s)
-            self._close_connections()
-        self._stop_actors()
-        self._entrances.close(timeout_s=1.0)
+        turns = end_turns(self._router, deadline, self._hurry, grace_s, self.config.interrupt_grace_s)
+        connections = close_connections(self._router, deadline)
+        stop_threads(self._router, deadline)
+        actors = stop_actor(self._router, deadline.left_s()) + self._backend.stop(deadline.left_s())
+        self._entrances.close(timeout_s=deadline.left_s(1.0))
         if self._stdio is not None:
-            self._stdio.join(CLOSE_S)
-        self._loop.stop(CLOSE_S)
-        self._own_methods.stop(CLOSE_S)
-        self._timers.stop(CLOSE_S)
-        self._dispatcher.stop(CLOSE_S)
+            self._stdio.join(deadline.left_s())
+        self._loop.stop(deadline.left_s())
+        self._own_methods.stop(deadline.left_s())
+        self._timers.stop(deadline.left_s())
+        self._dispatcher.stop(deadline.left_s())
+        for thread in self._backend.os_threads:
+            if thread.ident is not None:
+                thread.join(deadline.left_s())
+        self._report = report = StopReport(
+            took_s=deadline.took_s,
+            turns=turns,
+            connections=connections,
+            actors=actors,
+            os_threads=alive(self._os_threads()),
+        )
+        if not report.is_clean:
+            logger.warning("x server: stopped, and some of it was cut off: %s", report)
         self._stopped.set()
+        return report
+
+    def _os_threads(self) -> tuple[threading.Thread, ...]:
+        """Return the server's OS threads: on these nobody can wait for its end."""
+        return (
+            *self._dispatcher.threads,
+            *self._own_methods.pool.threads,
+            *self._backend.os_threads,
+            *(() if self._stdio is None else self._stdio.threads),
+            self._loop.thread,
+            self._timers.thread,
+        )
+
+    def _router_ended(self) -> None:
+        """Stop the server, if it was not the server that has stopped its router."""
+        self._closing.set()
+        try:
+            self._stop_token.pop()
+        except IndexError:
+            return
+        self._shut_down_behind(Deadline(CLOSE_S), 0.0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -372,39 +436,6 @@ class AppServer:
             connection_id=ConnectionId(next(self._context.connection_ids)),
             on_input_done=on_input_done,
         )
-
-    def _end_turns(self, grace_s: float) -> None:
-        idle = threading.Event()
-
-        def on_idle() -> None:
-            idle.set()
-            self._hurry.set()
-
-        post(self._router, Drain(on_idle))
-        self._hurry.wait(grace_s)
-        if idle.is_set():
-            return
-        post(self._router, InterruptTurns())
-        if not idle.wait(self.config.interrupt_grace_s + 1.0):
-            logger.error("x server: turns are still running; they are cut off")
-
-    def _close_connections(self) -> None:
-        closed = threading.Event()
-        post(self._router, CloseConnections(STOPPING, closed.set))
-        if not closed.wait(CLOSE_S):
-            logger.warning("x server: some clients did not finish the closing handshake; they are cut off")
-
-    def _stop_actors(self) -> None:
-        deadline = time.monotonic() + CLOSE_S
-        stopped = threading.Event()
-        if post(self._router, StopThreads(stopped.set)) and not stopped.wait(CLOSE_S):
-            logger.error("x server: some threads have not stopped")
-        if self._router is not None:
-            try:
-                self._router.stop(block=True, timeout=max(deadline - time.monotonic(), 0.1))
-            except pykka.Timeout:
-                logger.error("x server: %s has not stopped", self._router)
-        self._backend.stop(CLOSE_S)
 
 
 class _ToConnection:

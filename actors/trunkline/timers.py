@@ -41,6 +41,11 @@ class Timers:
         self._order = itertools.count()  # among equal deadlines, first come first told
         self._thread = threading.Thread(target=self._run, name=f"{name}-timers", daemon=True)
 
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread."""
+        return self._thread
+
     def start(self) -> None:
         """Start the thread. Call it once."""
         self.clock.watch(self._look)

@@ -120,6 +120,12 @@ class TurnStarter:
     def __init__(self, name: str = "trunkline") -> None:
         self._turns: queue.SimpleQueue[_Start | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"{name}-starter", daemon=True)
+        self._running: set[threading.Thread] = set()
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its own thread, and those of the turns that run. Any thread."""
+        return (self._thread, *self._running.copy())
 
     def start(self) -> None:
         """Start to start. Call it once."""
@@ -143,13 +149,22 @@ class TurnStarter:
         while (start := self._turns.get()) is not None:
             slot, turn, thread = start
             name = f"trunkline-turn-{turn.turn_id[-8:]}"
+            runner = threading.Thread(target=self._run_turn, args=start, name=name, daemon=True)
             try:
-                threading.Thread(target=slot.run_turn, args=(turn, thread), name=name, daemon=True).start()
+                runner.start()
             except RuntimeError:
                 logger.exception("x thread %s: no OS thread for turn %s", turn.thread_id, turn.turn_id)
                 message = "the server has no more threads to run the agent on"
                 post(thread, TurnEnded(turn.turn_id, "failed", message))
-            del start, slot, turn, thread  # while it waits for the next it holds nothing
+            del start, slot, turn, thread, runner  # while it waits for the next it holds nothing
+
+    def _run_turn(self, slot: AgentSlot, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        runner = threading.current_thread()
+        self._running.add(runner)
+        try:
+            slot.run_turn(turn, thread)
+        finally:
+            self._running.discard(runner)
 
 
 class _Start(NamedTuple):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-
-import pykka
 
 from trunkline.context import Context
 from trunkline.engines import Catalog, Desk, MakeCatalog
@@ -20,6 +19,7 @@ from trunkline.gateway.upstream import Upstream
 from trunkline.messages import Ref
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
+from trunkline.stopping import stop_actor
 from trunkline.types import Json
 
 __all__ = ["Gateway", "codex_command"]
@@ -73,16 +73,18 @@ class Gateway:
 
         return make_catalog
 
-    def stop(self, timeout_s: float) -> None:
+    @property
+    def os_threads(self) -> tuple[threading.Thread, ...]:
+        """None: no code of the host's runs on those it has, and the child ends them with itself."""
+        return ()
+
+    def stop(self, timeout_s: float) -> tuple[str, ...]:
         """Stop the actor, then the upstream: the end of its input, time, signals."""
-        if self._upstream is None:
-            return
-        try:
-            self._upstream.stop(block=True, timeout=timeout_s)
-        except pykka.Timeout:
-            logger.error("x server: %s has not stopped", self._upstream)
-        if self._child is not None and not self._child.stop(END_S):
+        left = stop_actor(self._upstream, timeout_s)
+        if self._child is not None and not self._child.stop(min(END_S, timeout_s)):
             logger.error("x upstream: something of it is left")
+            return (*left, "upstream")
+        return left
 
     def _keep(self, child: Child) -> None:
         self._child = child

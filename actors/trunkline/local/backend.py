@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-
-import pykka
+import threading
 
 from trunkline.agents.registry import agent_factory
 from trunkline.config import Config
@@ -15,13 +13,12 @@ from trunkline.local.workshop import Workshop
 from trunkline.messages import Ref
 from trunkline.protocol.methods import Method, read_call
 from trunkline.protocol.params import Params
+from trunkline.stopping import stop_actor
 from trunkline.store.sqlite import SqliteStore
 from trunkline.turns import TurnStarter
 from trunkline.types import Json
 
 __all__ = ["LocalBackend"]
-
-logger = logging.getLogger(__name__)
 
 
 class LocalBackend:
@@ -60,11 +57,13 @@ class LocalBackend:
 
         return make_catalog
 
-    def stop(self, timeout_s: float) -> None:
+    @property
+    def os_threads(self) -> tuple[threading.Thread, ...]:
+        """Those of the turns, and what starts them."""
+        return self._starter.threads
+
+    def stop(self, timeout_s: float) -> tuple[str, ...]:
         """Stop both."""
-        if self.store is not None:
-            try:
-                self.store.stop(block=True, timeout=timeout_s)
-            except pykka.Timeout:
-                logger.error("x server: %s has not stopped", self.store)
+        left = stop_actor(self.store, timeout_s)
         self._starter.stop(timeout_s)
+        return left

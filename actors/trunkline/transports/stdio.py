@@ -124,6 +124,11 @@ class StdioTransport:
         self._writer.start()
         self._reader.start()
 
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Its two threads."""
+        return (self._reader, self._writer)
+
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until both threads have ended, which they do after `on_closed`. Any thread but the two.
 
