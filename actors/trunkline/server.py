@@ -332,9 +332,10 @@ class AppServer:
         if self._stdio is not None:
             self._stdio.join(deadline.left_s())
         self._loop.stop(deadline.left_s())
-        self._own_methods.stop(deadline.left_s())
         self._timers.stop(deadline.left_s())
         self._dispatcher.stop(deadline.left_s())
+        # Last those that a host's own code may keep from ending.
+        self._own_methods.stop(deadline.left_s())
         for thread in self._backend.os_threads:
             if thread.ident is not None:
                 thread.join(deadline.left_s())

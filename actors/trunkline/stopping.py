@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 CLOSE_S = 5.0
 """Seconds that clients have to take what is unsent and to finish the closing handshake."""
 
+LITTLE_S = 0.2
+"""Seconds that each of the last steps has in any case: a thread that has nothing to do still has to end."""
+
 LOOK_S = 0.05
 """Seconds after which one who waits for an actor sees whether it is still there."""
 
@@ -94,7 +97,7 @@ class Deadline:
 
     def left_s(self, most: float = CLOSE_S) -> float:
         """Return the seconds that are left, `most` at most, and a little in any case."""
-        return max(min(most, self._ends - time.monotonic()), 0.01)
+        return max(min(most, self._ends - time.monotonic()), LITTLE_S)
 
     def step_s(self, most: float) -> float:
         """Return the same for a step that is not among the last."""
