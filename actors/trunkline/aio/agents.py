@@ -105,8 +105,9 @@ class _Running:
         if not self._call(self._begin):
             raise TurnFailed("the event loop of the agent has ended")
         self._calls.run()
-        if self._error is not None:
-            raise self._error
+        error = self._error or self._calls.error
+        if error is not None:
+            raise error
         if not self._is_done:
             raise TurnFailed("the event loop of the agent has ended")
 

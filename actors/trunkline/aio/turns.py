@@ -11,6 +11,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
@@ -30,6 +31,9 @@ from trunkline.types import JsonObject, ThreadId, TurnId
 __all__ = ["AsyncCommandItem", "AsyncFileChangeItem", "AsyncMessage", "AsyncTurn", "Calls"]
 
 T = TypeVar("T")
+
+MAX_POSTED = 64
+"""Pieces of text after which a coroutine waits until the thread has taken them."""
 
 
 class _Call(Generic[T]):
@@ -66,22 +70,48 @@ class Calls:
     """Where a coroutine leaves what the turn's OS thread is to call, in order."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[_Call[object] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._posted = 0  # since the coroutine last waited
+        self.error: BaseException | None = None
+        """What a call raised that was posted; none behind it is made."""
 
     async def make(self, function: Callable[[], T]) -> T:
         """Have `function` called, and wait for what it returns or raises. On the loop."""
-        call = _Call(function)
-        self._calls.put(call)  # type: ignore[arg-type]  # whatever it returns goes to `call` alone
+        self._posted = 0
+        call = _Call(partial(self._checked, function))
+        self._calls.put(call.run)
         return await call.future
+
+    async def post(self, function: Callable[[], object]) -> None:
+        """Have `function` called, and wait only now and then. What it raises is raised by a later call.
+
+        A hand-over to a thread and back costs more than most of what is called here.
+        """
+        self._posted += 1
+        self._calls.put(partial(self._call_posted, function))
+        if self._posted >= MAX_POSTED:
+            await self.make(lambda: None)  # behind all of them
 
     def run(self) -> None:
         """Make the calls until the end. On the turn's OS thread; blocks."""
         while (call := self._calls.get()) is not None:
-            call.run()
+            call()
 
     def end(self) -> None:
         """Have `run` return. Any thread; never blocks."""
         self._calls.put(None)
+
+    def _call_posted(self, function: Callable[[], object]) -> None:
+        if self.error is None:
+            try:
+                function()
+            except BaseException as error:
+                self.error = error
+
+    def _checked(self, function: Callable[[], T]) -> T:
+        if self.error is not None:
+            raise self.error
+        return function()
 
 
 async def _make_apart(function: Callable[[], T]) -> T:
@@ -182,7 +212,7 @@ class AsyncTurn:
 
     async def add_delta(self, item_id: str, text: str) -> None:
         """Add text to an open `agentMessage` or `plan`, or output to an open `commandExecution`."""
-        await self._calls.make(lambda: self._turn.add_delta(item_id, text))
+        await self._calls.post(lambda: self._turn.add_delta(item_id, text))
 
     async def complete_item(self, item_id: str, **changes: object) -> None:
         """Complete an open item, setting `changes` on it."""
@@ -237,7 +267,7 @@ class AsyncMessage:
     async def write(self, text: str) -> None:
         """Send a piece of the message."""
         message = self._begun
-        await self._calls.make(lambda: message.write(text))
+        await self._calls.post(lambda: message.write(text))
 
     async def __aenter__(self) -> Self:
         self._message = await self._calls.make(lambda: self._turn.message(phase=self._phase))
@@ -293,7 +323,7 @@ class AsyncCommandItem:
 
     async def output(self, text: str) -> None:
         """Send a piece of the command's output."""
-        await self._calls.make(lambda: self._item.output(text))
+        await self._calls.post(lambda: self._item.output(text))
 
     async def complete(
         self, status: Literal["completed", "failed", "declined"], exit_code: int | None = None
