@@ -169,9 +169,9 @@ class EventLog:
         """Whether what is behind `seq` takes more than half of the log, by count or by bytes."""
         if seq >= self.last_seq:
             return False
-        if (self.last_seq - seq) * 2 > self._max_events or seq < self.first_seq:
+        if (self.last_seq - seq) * 2 > self._max_events or seq < self.first_seq - 1:
             return True
-        offset = self._offsets[bisect_right(self._firsts, seq, self._evicted) - 1]
+        offset = self._offsets[max(bisect_right(self._firsts, seq, self._evicted) - 1, self._evicted)]
         return (self._total - offset) * 2 > self._max_bytes
 
     def chunks_after(self, seq: int) -> Iterator[Chunk]:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.actor import PooledActor, handles, post
+from trunkline.audience import Audience
 from trunkline.context import Context
 from trunkline.engines import ENDS_THREAD, NOT_LOADED, MakeCatalog, MakeEngine, Numbering
 from trunkline.errors import RpcError, ServerStopped
@@ -69,12 +70,10 @@ logger = logging.getLogger(__name__)
 class _Peer:
     """A connection."""
 
-    __slots__ = ("connection", "is_initialized", "threads", "unwanted")
+    __slots__ = ("connection", "threads")
 
     def __init__(self, connection: Ref) -> None:
         self.connection = connection
-        self.is_initialized = False
-        self.unwanted: frozenset[str] = frozenset()
         self.threads: set[ThreadId] = set()
         """Threads that were passed a subscribing request of this connection. As the router's messages to a
         thread are in order, a close that follows finds them all. An unsubscribe takes none out: the thread
@@ -114,6 +113,7 @@ class Router(PooledActor):
         self._catalog = make_catalog(self)
         self._catalog_handlers = self._catalog.handlers
         self._peers: dict[ConnectionId, _Peer] = {}
+        self._audience = Audience()
         self._lobby = Lobby(context.config.limits.initialize_timeout_s, context.timers, self.actor_ref)
         self._threads: dict[ThreadId, _Loaded] = {}
         # The keys of `_threads`, ascending.
@@ -180,8 +180,7 @@ class Router(PooledActor):
     def _on_connection_initialized(self, message: ConnectionInitialized) -> None:
         peer = self._peers.get(message.connection_id)
         if peer is not None:
-            peer.is_initialized = True
-            peer.unwanted = message.unwanted
+            self._audience.add(message.connection_id, peer.connection, message.unwanted)
             self._lobby.left(message.connection_id)
 
     @handles(LobbyDue)
@@ -194,6 +193,7 @@ class Router(PooledActor):
         if peer is None:
             return
         self._lobby.left(message.connection_id)
+        self._audience.remove(message.connection_id)
         for thread_id in peer.threads:
             loaded = self._threads.get(thread_id)
             if loaded is not None:
@@ -314,10 +314,7 @@ class Router(PooledActor):
 
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
-        methods = message.chunk.methods
-        for peer in self._peers.values():
-            if peer.is_initialized and not methods <= peer.unwanted:
-                post(peer.connection, message)
+        self._audience.tell(message)
 
     @handles(Relay)
     def _on_relay(self, message: Relay) -> None:

@@ -91,7 +91,7 @@ class Deltas:
         if seq is None:
             return position, 0
         first, prefix, end = seq, self._prefix, len(data)
-        log = subscription.log if subscription.log.readers > 1 and subscription.strict else None
+        log = subscription.log if subscription.log.readers > 1 else None
         shared_ms, run, emitted_ms = b"", 0, 0
         while end - position > 4:
             start = position + 2

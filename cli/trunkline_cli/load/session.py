@@ -418,7 +418,7 @@ class Session:
     def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: bytes) -> None:
         """Keep a numbered event in its thread's log, for the other subscribers in this worker."""
         log = subscription.log
-        if log.readers < 2 or not subscription.strict:
+        if log.readers < 2:
             return
         if seq >= log.next:
             stop = message["method"] != DELTA or (
