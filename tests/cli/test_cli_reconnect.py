@@ -198,7 +198,7 @@ def test_a_server_that_is_restarted_has_the_thread_still(store: list[str]) -> No
         terminal.enter("text before")
         terminal.wait_for("\nbefore\n>")
         first.stop()
-        terminal.wait_for(f"{LOST} (closed with 1001, server is stopping; reconnect later)", AWAY)
+        terminal.wait_for(f"{LOST} (closed with 1001, server is stopping; reconnect in 5 s and resume)", AWAY)
         with Server("--agent", "script", *store, port=first.port):
             terminal.wait_for("connected again: one missed event")  # the thread is loaded again
             terminal.enter("text after")

@@ -151,7 +151,6 @@ TEXTS = [
     (errors.invalid_params("why"), -32602, "Invalid params: why"),
     (errors.internal(), -32603, "Internal error"),
     (errors.overloaded(), -32001, "Server overloaded; retry later."),
-    (errors.forbidden("drive"), -32600, "this connection lacks the scope `drive`"),
     (errors.not_kept("why"), -32603, "the thread cannot be stored: why"),
     (errors.too_many_threads(9), -32001, "Server overloaded: 9 threads are loaded; retry later."),
     (

@@ -37,7 +37,7 @@ class WireClosed(Exception):
     """The connection is closed; everything that came before has been received.
 
     Examples:
-        >>> error = WireClosed(Closed(1001, "server is stopping; reconnect later"))
+        >>> error = WireClosed(Closed(1001, "server is stopping; reconnect in 5 s and resume"))
         >>> error.closed.code
         1001
 
