@@ -68,6 +68,9 @@ class Limits:
     """Events that a thread keeps for subscribers that are behind."""
     log_bytes: int = 16 * MIB
     """Bytes of events that a thread keeps for the same."""
+    stored_event_bytes: int = MIB
+    """Bytes of events that stay in the store with a thread that is not loaded: the newest ones, for clients
+    that come back after it was unloaded or the server was started anew."""
     snapshot_bytes: int = 8 * MIB
     """Bytes of items in the answer to a resume or read; the newest ones, and where the older ones are."""
     max_unconfirmed_events: int = 1_024

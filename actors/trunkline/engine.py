@@ -31,6 +31,7 @@ from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import RpcError, TurnInterrupted
 from trunkline.feed import Feed
+from trunkline.local.remembered import write_events
 from trunkline.local.workshop import Workshop
 from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
 from trunkline.pages import (
@@ -65,6 +66,7 @@ from trunkline.store.base import (
     DeleteThread,
     ItemPlace,
     ItemQuery,
+    SaveEvents,
     SaveItem,
     SaveThread,
     SaveTurn,
@@ -239,6 +241,19 @@ class ConversationEngine:
         self._conversation.update(seq_bound=seq)
         if self._is_stored:
             self._save(SaveThread(self._conversation.record))
+
+    def keep_events(self, after_seq: int) -> None:
+        """Keep the newest events behind `after_seq`, as the last thing of all."""
+        last_seq = self._feed.last_seq
+        if last_seq > after_seq:
+            self.keep_seq_bound(last_seq)
+        if not self._is_stored:
+            return
+        max_bytes = self._context.config.limits.stored_event_bytes
+        events = self._feed.newest_after(after_seq, max_bytes)
+        if events:
+            written = write_events(events, self._workshop.run_id)
+            self._save(SaveEvents(self._id, written, max_bytes))
 
     def set_archived(self, *, is_archived: bool) -> None:
         """Move the thread into the archive, or out of it."""

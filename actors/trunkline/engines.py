@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from trunkline.feed import Feed
+from trunkline.log import Event
 from trunkline.messages import Ref, Request
 from trunkline.prompts import Prompts
 from trunkline.types import ConnectionId, JsonObject, ThreadId
@@ -47,6 +48,8 @@ class Numbering:
     """Names the count: a number means nothing under another epoch."""
     last_seq: int = 0
     """What the count begins behind."""
+    events: tuple[Event, ...] = ()
+    """The newest events that are known, up to that one."""
     is_kept: bool = False
     """Whether events wait until they are stored before anybody sees them: see `Engine.commit`."""
 

@@ -222,6 +222,11 @@ class Feed:
         self.flush()
         self._ask_commit(self._log.last_seq)
 
+    def newest_after(self, seq: int, max_bytes: int) -> list[Event]:
+        """Return the newest of the events behind `seq` that are kept, as many as `max_bytes` hold."""
+        self.flush()
+        return self._log.newest_after(seq, max_bytes)
+
     def holds_after(self, seq: int, epoch: str | None) -> bool:
         """Whether every event behind `seq` is still kept, under the same count."""
         return epoch == self.epoch and self._log.first_seq - 1 <= seq <= self.last_seq

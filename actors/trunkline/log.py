@@ -21,6 +21,9 @@ __all__ = ["Chunk", "Event", "EventLog"]
 
 _NOTHING: frozenset[str] = frozenset()
 
+_RESTORED_CHUNK = 64
+"""Events that make a chunk when they were read again: a subscription goes by whole chunks."""
+
 
 class Event(msgspec.Struct, eq=False, gc=False):
     """One notification or prompt of a thread. Any thread may read it.
@@ -161,6 +164,24 @@ class EventLog:
             del self._firsts[: self._evicted]
             del self._offsets[: self._evicted]
             self._evicted = 0
+
+    def restore(self, events: Sequence[Event]) -> None:
+        """Begin with events that lead up to `last_seq`. Nothing may have been added yet."""
+        if events:
+            self.last_seq = events[0].seq - 1
+            for index in range(0, len(events), _RESTORED_CHUNK):
+                self.append(Chunk(events[index : index + _RESTORED_CHUNK]))
+
+    def newest_after(self, seq: int, max_bytes: int) -> list[Event]:
+        """Return the newest of the events behind `seq` that are here, as many as `max_bytes` hold."""
+        newest_first: list[Event] = []
+        for chunk in reversed(list(self.chunks_after(max(seq, self.first_seq - 1)))):
+            for event in reversed(chunk.events):
+                max_bytes -= event.size
+                if max_bytes < 0:
+                    return newest_first[::-1]
+                newest_first.append(event)
+        return newest_first[::-1]
 
     def __contains__(self, seq: int) -> bool:
         return self.first_seq <= seq <= self.last_seq

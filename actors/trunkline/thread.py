@@ -95,6 +95,7 @@ class Thread(PooledActor):
         self._id = thread_id
         limits = context.config.limits
         log = EventLog(max_events=limits.log_events, max_bytes=limits.log_bytes, last_seq=numbering.last_seq)
+        log.restore(numbering.events)
         self.feed = Feed(
             thread_id=thread_id,
             log=log,
@@ -350,6 +351,6 @@ class Thread(PooledActor):
             return
         self._has_ended = True
         self._publications.confirm()
-        self.prompts.abandon()
         self._engine.abandon(has_failed=has_failed)
+        self.prompts.abandon()
         post(self._router, ThreadStopped(self._id, self.actor_ref, has_failed))

@@ -1,4 +1,4 @@
-"""Random interleavings of turns, subscribers, disconnects, resumes, forks and reverts, against a plain model.
+"""Random interleavings of turns, clients that come and go, reverts and restarts, against a plain model.
 
 The model is a list of texts per turn. After every step, what each client has of a thread (its snapshot,
 or what it had before it went away, and all events since) must be the model, and every client must have
@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from helpers import Client, Message
-from houses import Play, Puppets, running_server
+from houses import LocalHouse, Play, Puppets, running_server
 from routing.streams import check_unbroken
 
 CLIENTS = 3
@@ -93,10 +93,8 @@ class Lives(RuleBasedStateMachine):
         self.stack = ExitStack()
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.puppets = Puppets()
-        kind = Path(folder, "threads.sqlite") if self.store == "sqlite" else "memory"
-        self.house = self.stack.enter_context(
-            running_server(agent=self.puppets, store=kind, unload_after_s=None)
-        )
+        self.path = Path(folder, "threads.sqlite") if self.store == "sqlite" else "memory"
+        self.house = self._start_server()
         self.clients = [self.house.connect(f"client {number}") for number in range(CLIENTS)]
         self.is_away = [False] * CLIENTS
         self.threads: list[Conversation] = []
@@ -222,6 +220,27 @@ class Lives(RuleBasedStateMachine):
             assert copied == dict(thread.turns)
             client.request("thread/delete", threadId=answer["thread"]["id"])
 
+    @precondition(lambda self: self.store == "sqlite")
+    @rule()
+    def restart(self) -> None:
+        """Stop the server and start another: turns that run are interrupted, and all clients are away."""
+        self._settle()
+        for number, client in enumerate(self.clients):
+            if not self.is_away[number]:
+                self.house.lose(client)
+                self.is_away[number] = True
+        self.server.close()
+        self.house = self._start_server()
+        self.threads = [thread for thread in self.threads if thread.turns]  # others were never kept
+        loader = self.house.connect("loader")  # the rules want threads that are loaded
+        for thread in self.threads:
+            thread.play = None
+            loader.resume(thread.thread_id)
+        loader.fence()
+        self.house.lose(loader)
+        left = {thread.thread_id for thread in self.threads}
+        self.views = [{key: view for key, view in each.items() if key in left} for each in self.views]
+
     # What must hold.
 
     @invariant()
@@ -237,6 +256,12 @@ class Lives(RuleBasedStateMachine):
                     assert said == {key: text for key, text in thread.turns if text}
 
     # How it is done.
+
+    def _start_server(self) -> LocalHouse:
+        self.server = self.stack.enter_context(ExitStack())
+        return self.server.enter_context(
+            running_server(agent=self.puppets, store=self.path, unload_after_s=None)
+        )
 
     def _present(self, number: int) -> Client:
         """Return a client, which comes back first if it is away, and resumes where it was."""

@@ -11,6 +11,7 @@ from trunkline.engines import Catalog, Desk, MakeCatalog
 from trunkline.local.catalog import LocalCatalog
 from trunkline.local.workshop import Workshop
 from trunkline.messages import Ref
+from trunkline.protocol.ids import uuid7
 from trunkline.protocol.methods import Method, read_call
 from trunkline.protocol.params import Params
 from trunkline.stopping import stop_actor
@@ -50,7 +51,9 @@ class LocalBackend:
         self._starter.start()
         path = context.config.store
         self.store = store = SqliteStore.start(None if path == "memory" else path)
-        workshop = Workshop(self._agent_factory, self._starter, store, store_is_durable=path != "memory")
+        workshop = Workshop(
+            self._agent_factory, self._starter, store, uuid7(), store_is_durable=path != "memory"
+        )
 
         def make_catalog(desk: Desk) -> Catalog:
             return LocalCatalog(desk=desk, context=context, workshop=workshop)

@@ -23,6 +23,7 @@ from trunkline.context import Context
 from trunkline.engines import Desk, Engine, Handlers, Numbering, Seat
 from trunkline.errors import RpcError
 from trunkline.local.engine import LocalEngine, Origin
+from trunkline.local.remembered import read_events
 from trunkline.local.workshop import Workshop
 from trunkline.messages import Fork, Forked, ReadOlder, Ref, Refuse, Reply, Request
 from trunkline.pages import page_size
@@ -128,7 +129,7 @@ class LocalCatalog:
         self._loading[thread_id] = [request]
         ref, max_bytes = self._desk.actor_ref, self._max_bytes
         self._questions.ask(
-            lambda token: LoadThread(thread_id, True, ref, token, max_item_bytes=max_bytes),
+            lambda token: LoadThread(thread_id, True, ref, token, max_item_bytes=max_bytes, with_events=True),
             partial(self._on_read, thread_id),
         )
 
@@ -168,7 +169,9 @@ class LocalCatalog:
             )
 
         is_kept = workshop.store_is_durable and not record.is_ephemeral
-        return self._desk.load(record.id, Numbering(record.epoch, record.seq_bound, is_kept), make_engine)
+        events = () if stored is None else read_events(stored.events, workshop.run_id)
+        numbering = Numbering(record.epoch, record.seq_bound, tuple(events), is_kept=is_kept)
+        return self._desk.load(record.id, numbering, make_engine)
 
     def _start_thread(self, request: Request, params: ThreadStartParams) -> None:
         check_start(params)

@@ -110,6 +110,8 @@ class LocalEngine:
         self._router = router
         self._id = record.id
         self._feed = seat.feed
+        # The last event that is already in the store, if it is kept at all.
+        self._loaded_seq = record.seq_bound
         self._conversation = ConversationEngine(
             context=context,
             workshop=workshop,
@@ -226,8 +228,10 @@ class LocalEngine:
     def abandon(self, *, has_failed: bool) -> None:
         """Let go of everybody who waits."""
         self._has_ended = True
-        if not has_failed:
-            self._conversation.keep_seq_bound(self._feed.last_seq)
+        # With a turn or a prompt cut off, what was published is not all that has happened: who comes back
+        # needs a snapshot. A gap in the numbers sees to it.
+        if not has_failed and not self._conversation.is_running and not self._seat.prompts:
+            self._conversation.keep_events(self._loaded_seq)
         self._conversation.abandon()
         for request in (*(each for each, _ in self._when_quiet), *(self._waiting or ())):
             post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))

@@ -19,5 +19,7 @@ class Workshop:
     starter: TurnStarter
     store: Ref
     """Told the messages of `store.base`."""
+    run_id: str
+    """Names this run of the server."""
     store_is_durable: bool
     """Whether what it has committed outlives the process: then events wait for that."""

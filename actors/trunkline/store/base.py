@@ -38,11 +38,13 @@ __all__ = [
     "LoadThread",
     "Loaded",
     "ReleaseThread",
+    "SaveEvents",
     "SaveItem",
     "SaveThread",
     "SaveTurn",
     "StoreFailed",
     "StoreMessage",
+    "StoredEvents",
     "StoredItem",
     "StoredThread",
     "StoredTurn",
@@ -115,6 +117,15 @@ class StoredTurn(msgspec.Struct, frozen=True):
     """Whether there are items that were asked for and are not in it, as they are too many bytes."""
 
 
+class StoredEvents(msgspec.Struct, frozen=True):
+    """Events of a thread that are next to each other."""
+
+    first_seq: int
+    last_seq: int
+    data: bytes
+    """The events, in whatever form they were given to the store."""
+
+
 class ItemPlace(NamedTuple):
     """Where an item is in its thread. Places sort as their items do."""
 
@@ -127,6 +138,9 @@ class StoredThread(msgspec.Struct, frozen=True):
 
     record: ThreadRecord
     turns: tuple[StoredTurn, ...] = ()
+    events: tuple[StoredEvents, ...] = ()
+    """The newest events, oldest first, without a gap up to the record's `seq_bound`; empty if the one with
+    that number is not kept."""
     left_out: ItemPlace | None = None
     """The newest item that was over the limit of bytes: it and all before it are not in `turns`, nor are
     turns before its own."""
@@ -201,6 +215,18 @@ class SaveItem(msgspec.Struct, frozen=True):
     item: StoredItem
 
 
+class SaveEvents(msgspec.Struct, frozen=True):
+    """Keep events of a thread, for those who come back and ask for what they missed.
+
+    What was kept before stays if these follow it without a gap, and there is room.
+    """
+
+    thread_id: ThreadId
+    events: StoredEvents
+    max_bytes: int
+    """Of all events that are kept of the thread."""
+
+
 class ForkThread(msgspec.Struct, frozen=True):
     """Keep a new thread that begins with the turns of another, and read it.
 
@@ -263,6 +289,8 @@ class LoadThread(msgspec.Struct, frozen=True):
     """The last turn to read; None for all."""
     max_item_bytes: int | None = None
     """Bytes of items to read, the newest ones, each counted with `ITEM_OVERHEAD`. None reads all."""
+    with_events: bool = False
+    """Whether its newest events are read too."""
 
 
 class ListTurns(msgspec.Struct, frozen=True):
@@ -298,6 +326,7 @@ StoreMessage: TypeAlias = (
     SaveThread
     | SaveTurn
     | SaveItem
+    | SaveEvents
     | ForkThread
     | DropTurns
     | DeleteThread

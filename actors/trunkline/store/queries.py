@@ -47,20 +47,23 @@ def threads_statement(query: ThreadQuery) -> Statement | None:
         conditions.append("(instr(coalesce(name, ''), ?) > 0 OR instr(preview, ?) > 0)")
         values += [query.search_term, query.search_term]
     filters = {"cwd": query.cwds, "model_provider": query.model_providers}
-    walked = next((column for column, wanted in filters.items() if 1 < len(wanted) <= MAX_WALKS), None)
-    for column, wanted in filters.items():
-        if wanted and column != walked:
-            conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+    # The index of this column is walked, once for each value; a plus keeps SQLite from that of the other.
+    column = "cwd" if query.cwds else "model_provider"
+    is_merged = 1 < len(filters[column]) <= MAX_WALKS
+    for name, wanted in filters.items():
+        if wanted and not (is_merged and name == column):
+            plus = "" if name == column else "+"
+            conditions.append(f"{plus}{name} IN ({', '.join('?' * len(wanted))})")
             values += wanted
     order = _order(query)
     walk = (
         f"SELECT record, {query.sort_key}, id FROM threads WHERE {' AND '.join(conditions)}{{}} "
         f"ORDER BY {query.sort_key} {order}, id {order} LIMIT {query.limit + 1}"
     )
-    if walked is None:
+    if not is_merged:
         return Statement(walk.format(""), values)
-    each = f"SELECT * FROM ({walk.format(f' AND {walked} = ?')})"
-    several = tuple(dict.fromkeys(filters[walked]))
+    each = f"SELECT * FROM ({walk.format(f' AND {column} = ?')})"
+    several = tuple(dict.fromkeys(filters[column]))
     return Statement(
         f"SELECT * FROM ({' UNION ALL '.join([each] * len(several))}) "
         f"ORDER BY {query.sort_key} {order}, id {order} LIMIT {query.limit + 1}",
@@ -104,20 +107,30 @@ def items_statement(thread_id: ThreadId, query: ItemQuery) -> Statement | None:
         return None
     conditions = ["thread_id = ?"]
     values: list[object] = [thread_id]
-    if query.turn_id is not None:
+    bounds = [] if query.before is None else [(query.before, "<")]
+    if place is not None:
+        bounds.append((place.key, _comparison(place.is_inclusive, query)))
+    order = _order(query)
+    if query.turn_id is None:
+        sort = f"turn_id {order}, position {order}"
+        for bound, comparison in bounds:
+            conditions.append(f"(turn_id, position) {comparison} (?, ?)")
+            values += bound
+    else:
+        sort = f"position {order}"
         conditions.append("turn_id = ?")
         values.append(query.turn_id)
-    if place is not None:
-        conditions.append(f"(turn_id, position) {_comparison(place.is_inclusive, query)} (?, ?)")
-        values += place.key
-    if query.before is not None:
-        conditions.append("(turn_id, position) < (?, ?)")
-        values += query.before
-    order = _order(query)
+        for bound, comparison in bounds:
+            # A bound in another turn leaves out all of this one, or nothing.
+            if bound.turn_id == query.turn_id:
+                conditions.append(f"position {comparison} ?")
+                values.append(bound.position)
+            elif (bound.turn_id < query.turn_id) == comparison.startswith("<"):
+                conditions.append("FALSE")
     return Statement(
         f"SELECT turn_id, id, payload, position FROM items WHERE {' AND '.join(conditions)} "
-        f"ORDER BY turn_id {order}, position {order} LIMIT ?",
-        [*values, query.limit + 1],
+        f"ORDER BY {sort} LIMIT {query.limit + 1}",
+        values,
     )
 
 

@@ -23,6 +23,7 @@ from trunkline.store.base import (
     ListTurns,
     Loaded,
     LoadThread,
+    StoredEvents,
     StoredItem,
     StoredThread,
     StoredTurn,
@@ -88,7 +89,8 @@ def _load(connection: sqlite3.Connection, question: LoadThread) -> Loaded:
         StoredTurn(turn, tuple(items.get(turn.id, ())[::-1]))
         for turn in _turns_between(connection, question.thread_id, oldest_id, last_turn_id)
     ]
-    return Loaded(question.token, StoredThread(record, tuple(turns), left_out))
+    events = _newest_events(connection, record) if question.with_events else ()
+    return Loaded(question.token, StoredThread(record, tuple(turns), events, left_out))
 
 
 def _read_record(connection: sqlite3.Connection, thread_id: ThreadId) -> ThreadRecord | None:
@@ -124,6 +126,23 @@ def _newest_items(
                 return items, ItemPlace(turn_id, stored.position)
         items.setdefault(turn_id, []).append(stored)
     return items, None
+
+
+def _newest_events(connection: sqlite3.Connection, record: ThreadRecord) -> tuple[StoredEvents, ...]:
+    """Return the events that lead up to the thread's last number without a gap, oldest first."""
+    rows = connection.execute(
+        "SELECT first_seq, last_seq, data FROM events WHERE thread_id = ? ORDER BY last_seq DESC",
+        (record.id,),
+    )
+    newest_first: list[StoredEvents] = []
+    last_seq = record.seq_bound
+    for row in rows:
+        events = StoredEvents(*row)
+        if events.last_seq != last_seq:
+            break
+        newest_first.append(events)
+        last_seq = events.first_seq - 1
+    return tuple(newest_first[::-1])
 
 
 def _turns_between(

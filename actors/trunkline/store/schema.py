@@ -41,6 +41,21 @@ _MIGRATIONS = (
     );
     CREATE UNIQUE INDEX items_by_place ON items (thread_id, turn_id, position);
     """,
+    # 2: lists of the threads of one directory or provider end with their page, too; the newest events of a
+    # thread that is not loaded.
+    """
+    CREATE INDEX threads_by_cwd_creation ON threads (is_archived, cwd, created_at, id);
+    CREATE INDEX threads_by_cwd_update ON threads (is_archived, cwd, updated_at, id);
+    CREATE INDEX threads_by_provider_creation ON threads (is_archived, model_provider, created_at, id);
+    CREATE INDEX threads_by_provider_update ON threads (is_archived, model_provider, updated_at, id);
+    CREATE TABLE events (
+        thread_id TEXT NOT NULL,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX events_by_place ON events (thread_id, last_seq);
+    """,
 )
 
 SCHEMA_VERSION = len(_MIGRATIONS)

@@ -37,6 +37,7 @@ from trunkline.store.base import (
     Loaded,
     LoadThread,
     ReleaseThread,
+    SaveEvents,
     SaveItem,
     SaveThread,
     SaveTurn,
@@ -270,6 +271,27 @@ class SqliteStore(pykka.ThreadingActor):
             (message.thread_id, message.turn_id, item.position, item.id, item.payload),
         )
 
+    def _save_events(self, message: SaveEvents) -> None:
+        execute = self._connection.execute
+        thread_id, events = message.thread_id, message.events
+        before = (thread_id, events.first_seq - 1)
+        if execute("SELECT 1 FROM events WHERE thread_id = ? AND last_seq = ?", before).fetchone() is None:
+            execute("DELETE FROM events WHERE thread_id = ?", (thread_id,))
+        execute(
+            "INSERT OR REPLACE INTO events (thread_id, first_seq, last_seq, data) VALUES (?, ?, ?, ?)",
+            (thread_id, events.first_seq, events.last_seq, events.data),
+        )
+        rows = execute(
+            "SELECT last_seq, length(data) FROM events WHERE thread_id = ? ORDER BY last_seq DESC",
+            (thread_id,),
+        ).fetchall()
+        room = message.max_bytes - rows[0][1]  # the newest stay in any case
+        for last_seq, size in rows[1:]:
+            room -= size
+            if room < 0:
+                execute("DELETE FROM events WHERE thread_id = ? AND last_seq <= ?", (thread_id, last_seq))
+                break
+
     def _fork_thread(self, message: ForkThread) -> None:
         execute = self._connection.execute
         source_id, last_turn_id, record = message.source_id, message.last_turn_id, message.record
@@ -299,13 +321,15 @@ class SqliteStore(pykka.ThreadingActor):
 
     def _delete_thread(self, message: DeleteThread) -> None:
         self._records.pop(message.thread_id, None)
-        for table, column in (("items", "thread_id"), ("turns", "thread_id"), ("threads", "id")):
-            self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (message.thread_id,))
+        for table in ("items", "turns", "events"):
+            self._connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (message.thread_id,))
+        self._connection.execute("DELETE FROM threads WHERE id = ?", (message.thread_id,))
 
     _writers: ClassVar[dict[type, Callable[[SqliteStore, Any], None]]] = {
         SaveThread: _save_thread,
         SaveTurn: _save_turn,
         SaveItem: _save_item,
+        SaveEvents: _save_events,
         ForkThread: _fork_thread,
         DropTurns: _drop_turns,
         DeleteThread: _delete_thread,
