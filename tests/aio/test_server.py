@@ -22,6 +22,7 @@ from trunkline import (
     PromptRefused,
     RpcError,
     ServerStopped,
+    StartError,
 )
 from trunkline.aio import AsyncAppServer, AsyncConnection, AsyncTurn
 from trunkline.testing import ManualClock
@@ -327,3 +328,28 @@ def test_settings_may_stand_beside_a_config_and_the_agent_beside_both() -> None:
     assert AsyncAppServer(config, agent=None).server.config.agent is None
     with pytest.raises(ConfigError, match="workers"):
         AsyncAppServer(agent=say, workers=0)
+
+
+def test_a_start_that_is_cancelled_leaves_no_server_behind() -> None:
+    async def serve() -> None:
+        async with AsyncAppServer(agent=say):
+            await asyncio.sleep(1000)
+
+    async def main() -> None:
+        serving = asyncio.create_task(serve())
+        await asyncio.sleep(0)  # it has begun, on another thread
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(main())  # what was left would fail this test at its end
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing() -> None:
+    async def main() -> None:
+        async with AsyncAppServer(agent=say, listen=("ws://127.0.0.1:0",)) as first:
+            second = AsyncAppServer(agent=say, listen=(first.listeners[0].url,))
+            with pytest.raises(StartError, match="Address already in use"):
+                await second.start()
+
+    asyncio.run(main())

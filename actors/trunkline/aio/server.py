@@ -90,7 +90,15 @@ class AsyncAppServer:
 
         """
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self.server.start)
+        starting = asyncio.create_task(asyncio.to_thread(self.server.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A start cannot be called off half way. What has come up by its end is stopped again.
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                await self.stop(grace_s=0.0)
+            raise
 
     async def stop(self, *, grace_s: float = 10.0) -> None:
         """Stop the server, as `AppServer.stop` does. The loop goes on meanwhile, and so do its agents.
