@@ -154,8 +154,11 @@ class AppServer:
 
         Raises:
             StartError: A listener could not come up. Nothing is left running.
+            RuntimeError: It has been started before. A server that has stopped is not started again.
 
         """
+        if self._has_started:
+            raise RuntimeError("the server has been started before; make another one")
         self._dispatcher.start()
         self._timers.start()
         self._own_methods.start()

@@ -177,7 +177,9 @@ def test_the_loop_goes_on_while_the_server_stops() -> None:
             ann, thread_id = await joined(server, "ann")
             await ann.request("turn/start", {"threadId": thread_id, "input": text_input("")})
             await until(ann, "item/agentMessage/delta")
-            await server.stop(grace_s=0)
+            report = await server.stop(grace_s=0)
+            assert report.is_complete
+            assert report.turns == (thread_id,)
         assert len(ended) == 1
 
     asyncio.run(main())
@@ -351,5 +353,17 @@ def test_a_start_that_fails_says_why_and_leaves_nothing() -> None:
             second = AsyncAppServer(agent=say, listen=(first.listeners[0].url,))
             with pytest.raises(StartError, match="Address already in use"):
                 await second.start()
+
+    asyncio.run(main())
+
+
+def test_a_server_is_started_once_and_goes_on_when_somebody_tries_again() -> None:
+    async def main() -> None:
+        async with AsyncAppServer(agent=say) as server:
+            with pytest.raises(RuntimeError, match="started before"):
+                await server.start()
+            await joined(server, "ann")
+        with pytest.raises(RuntimeError, match="started before"):
+            await server.start()
 
     asyncio.run(main())

@@ -171,6 +171,9 @@ def test_a_server_of_ones_own_making_runs_for_a_block_and_leaves_nothing() -> No
     with RunningServer(server) as running:
         client = running.connect("alice")
         assert running.clients == [client]
+        assert running.report is None
+    assert running.report is not None
+    assert running.report.is_clean
     assert threading.active_count() == before
 
 

@@ -24,6 +24,7 @@ from trunkline.config import Config, SettingsButAgent
 from trunkline.own_methods import Handler
 from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
+from trunkline.stopping import StopReport
 from trunkline.types import JsonObject
 
 __all__ = ["AsyncAppServer", "AsyncThreadHandle"]
@@ -100,14 +101,18 @@ class AsyncAppServer:
                 await self.stop(grace_s=0.0)
             raise
 
-    async def stop(self, *, grace_s: float = 10.0) -> None:
+    async def stop(self, *, grace_s: float = 10.0, timeout_s: float = 30.0) -> StopReport:
         """Stop the server, as `AppServer.stop` does. The loop goes on meanwhile, and so do its agents.
 
         Args:
             grace_s: seconds that running turns have before they are interrupted.
+            timeout_s: seconds after which it returns in any case, about.
+
+        Returns:
+            What had to be cut off.
 
         """
-        await asyncio.to_thread(self.server.stop, grace_s=grace_s)
+        return await asyncio.to_thread(self.server.stop, grace_s=grace_s, timeout_s=timeout_s)
 
     def connect(
         self, *, name: str = "in-process", scopes: Iterable[Scope] = (Scope.ADMIN,)

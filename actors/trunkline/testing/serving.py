@@ -12,6 +12,7 @@ from trunkline.agents.base import AgentLike
 from trunkline.clock import Clock
 from trunkline.config import SettingsButAgent
 from trunkline.server import AppServer
+from trunkline.stopping import StopReport
 from trunkline.testing.client import Client
 from trunkline.testing.settling import settle
 from trunkline.testing.wires import PATIENCE_S, InProcessWire, WebSocketWire, Wire
@@ -100,6 +101,8 @@ class RunningServer(Clients):
     ) -> None:
         super().__init__()
         self.server = server
+        self.report: StopReport | None = None
+        """What the end had to cut off; None before it."""
         self._transport = transport
         self._grace_s = grace_s
 
@@ -127,7 +130,7 @@ class RunningServer(Clients):
         traceback: TracebackType | None,
     ) -> None:
         self.cut_clients()
-        self.server.stop(grace_s=self._grace_s)
+        self.report = self.server.stop(grace_s=self._grace_s)
 
 
 def running_server(
