@@ -18,9 +18,10 @@ import orjson
 
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
-from trunkline.protocol.envelope import DeltaHead, compact, now_ms
+from trunkline.protocol.envelope import DeltaHead, now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
+from trunkline.protocol.values import Encoded, given
 from trunkline.store.base import (
     ItemPlace,
     StoredItem,
@@ -39,16 +40,16 @@ PREVIEW_CHARS = 400
 
 
 class Item:
-    """An item of a turn: open while `payload` is None."""
+    """An item of a turn: open while `body` is None."""
 
     __slots__ = (
         "_kept",
         "_members",
         "_parts",
+        "body",
         "delta_head",
         "id",
         "kind",
-        "payload",
         "position",
         "started_at_ms",
         "type",
@@ -60,7 +61,8 @@ class Item:
         self.kind: ItemKind = item_kind(self.type)
         self.position = position
         self.started_at_ms = now_ms()
-        self.payload: bytes | None = None
+        self.body: Encoded | None = None
+        """The whole item, once it is complete."""
         self.delta_head: DeltaHead | None = None
         """What all its deltas begin with, once it has had one."""
         self._members = members
@@ -72,7 +74,7 @@ class Item:
     def stored(cls, stored: StoredItem) -> Item:
         """Return a completed item as it was kept."""
         item = cls.__new__(cls)  # there may be thousands: no more is set than a completed item needs
-        item.id, item.position, item.payload = stored.id, stored.position, stored.payload
+        item.id, item.position, item.body = stored.id, stored.position, Encoded(data=stored.payload)
         item.type = item_type(stored.payload)
         return item
 
@@ -84,20 +86,29 @@ class Item:
             self._kept += len(text)
         self._parts.append(text)
 
-    def complete(self, changes: JsonObject) -> bytes:
-        """End the item and return its bytes."""
-        members = {**self._so_far(now_ms()), **changes}
-        self.payload = compact(orjson.dumps(members))
-        self._members, self._parts = {}, []
-        return self.payload
+    @property
+    def size(self) -> int:
+        """Bytes of a complete item, about; 0 while it is open."""
+        return 0 if self.body is None else self.body.size
 
-    def cut(self) -> bytes:
+    def complete(self, changes: JsonObject) -> Encoded:
+        """End the item and return it."""
+        self.body = body = Encoded({**self._so_far(now_ms()), **changes})
+        self._members, self._parts = {}, []
+        return body
+
+    def settle(self) -> None:
+        """Keep the complete item in one form: everybody who was there when it was completed has been told."""
+        if self.body is not None:
+            self.body = self.body.lean()
+
+    def cut(self) -> Encoded:
         """End the item because its turn has ended: with the text so far, and `failed` if it has a status."""
         return self.complete({"status": "failed"} if self.kind.has_status else {})
 
     def json(self) -> Json:
         """Return the item as it is now, for a snapshot."""
-        return orjson.Fragment(self.payload) if self.payload is not None else self._so_far(None)
+        return self._so_far(None) if self.body is None else self.body
 
     def _so_far(self, completed_at_ms: int | None) -> JsonObject:
         members = {**self._members, "startedAtMs": self.started_at_ms, "completedAtMs": completed_at_ms}
@@ -110,13 +121,15 @@ class Item:
 class TurnState:
     """A turn and its items, in the order they started."""
 
-    __slots__ = ("_started_monotonic", "items", "last_message", "record")
+    __slots__ = ("_last_body", "_started_monotonic", "items", "last_message", "record")
 
     def __init__(self, record: TurnRecord, items: Iterable[Item] = ()) -> None:
         self.record = record
         self.items = {item.id: item for item in items}
         self.last_message: Item | None = None
         """The agent message that was completed last."""
+        # Its body in both forms, for `turn/completed`.
+        self._last_body: Encoded | None = None
         self._started_monotonic = time.monotonic()
 
     @property
@@ -126,17 +139,18 @@ class TurnState:
 
     def open_items(self) -> list[Item]:
         """Return the items that are not complete, oldest first."""
-        return [item for item in self.items.values() if item.payload is None]
+        return [item for item in self.items.values() if item.body is None]
 
     def open_item(self, item_id: str) -> Item | None:
         """Return an item if it is open."""
         item = self.items.get(item_id)
-        return item if item is not None and item.payload is None else None
+        return item if item is not None and item.body is None else None
 
     def note_completed(self, item: Item) -> None:
         """Note that an item has been completed."""
         if item.kind.is_message:
             self.last_message = item
+            self._last_body = item.body
 
     def end(self, status: TurnStatus, error: JsonObject | None) -> None:
         """Set how the turn ended."""
@@ -158,39 +172,43 @@ class TurnState:
 
     def summary_json(self) -> JsonObject:
         """Return the turn with its last agent message, as `turn/completed` has it."""
-        last = self.last_message
+        last, body = self.last_message, self._last_body
         return {
             **turn_json(self.record),
-            "items": [] if last is None else [last.json()],
+            "items": [] if last is None else [body or last.json()],
             "itemsView": "notLoaded" if last is None else "summary",
         }
 
+    def settle(self) -> None:
+        """Keep the turn in one form: its end has been told."""
+        self._last_body = None
+
 
 class History(Sequence[JsonObject]):
-    """The completed items of earlier turns, for agents; each is decoded when it is looked at.
+    """The completed items of earlier turns, for agents; each is copied or decoded when it is looked at.
 
     Args:
-        payloads: the items' bytes, oldest first.
-        read_older: returns those before them. Called when one of them, or their number, is needed; may
-            block. None if there are none.
+        items: the items, oldest first.
+        read_older: returns the bytes of those before them. Called when one of them, or their number, is
+            needed; may block. None if there are none.
 
     """
 
     def __init__(
-        self, payloads: Sequence[bytes], read_older: Callable[[], Sequence[bytes]] | None = None
+        self, items: Sequence[bytes | Encoded], read_older: Callable[[], Sequence[bytes]] | None = None
     ) -> None:
-        self._newest = payloads
+        self._newest = items
         self._read_older = read_older
 
     @property
-    def _payloads(self) -> Sequence[bytes]:
+    def _items(self) -> Sequence[bytes | Encoded]:
         if self._read_older is not None:
             self._newest = [*self._read_older(), *self._newest]
             self._read_older = None
         return self._newest
 
     def __len__(self) -> int:
-        return len(self._payloads)
+        return len(self._items)
 
     @overload
     def __getitem__(self, index: int) -> JsonObject: ...
@@ -200,9 +218,10 @@ class History(Sequence[JsonObject]):
 
     def __getitem__(self, index: int | slice) -> JsonObject | History:
         if isinstance(index, slice):
-            return History(self._payloads[index])
+            return History(self._items[index])
         is_new = -len(self._newest) <= index < 0
-        item: JsonObject = orjson.loads((self._newest if is_new else self._payloads)[index])
+        body = (self._newest if is_new else self._items)[index]
+        item: JsonObject = orjson.loads(body) if isinstance(body, bytes) else given(body)
         return item
 
 
@@ -310,9 +329,9 @@ class Conversation:
             read_older: reads the items up to a place, oldest first; may block.
 
         """
-        payloads = [item.payload for _, item in self.items() if item.payload is not None]
+        bodies = [item.body for _, item in self.items() if item.body is not None]
         left_out = self.left_out
-        return History(payloads, None if left_out is None else lambda: read_older(left_out))
+        return History(bodies, None if left_out is None else lambda: read_older(left_out))
 
 
 def record_json(

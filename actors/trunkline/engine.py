@@ -12,8 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import orjson
-
 from trunkline.actor import post
 from trunkline.agents.base import Turn
 from trunkline.agents.events import (
@@ -58,6 +56,7 @@ from trunkline.protocol.params import (
     TurnSteerParams,
     check_turn_input,
 )
+from trunkline.protocol.values import Encoded
 from trunkline.questions import Questions
 from trunkline.records import changed_record
 from trunkline.reverts import Done, Reverts
@@ -506,6 +505,7 @@ class ConversationEngine:
             )
         params = {"threadId": self._id, "turn": state.summary_json()}
         self._feed.notify("turn/completed", params, is_terminal=True)
+        state.settle()
 
     def _tell_later(self, delay_s: float, message: Message) -> None:
         self._context.timers.tell_later(delay_s, self._thread, message)
@@ -539,16 +539,18 @@ class ConversationEngine:
         }
         self._feed.notify("item/started", params)
 
-    def _publish_completed(self, state: TurnState, item: Item, payload: bytes) -> None:
+    def _publish_completed(self, state: TurnState, item: Item, body: Encoded) -> None:
         state.note_completed(item)
-        self._save(SaveItem(self._id, state.id, StoredItem(item.id, payload, item.position)))
+        if self._is_kept:
+            self._save(SaveItem(self._id, state.id, StoredItem(item.id, body.data, item.position)))
         params = {
             "threadId": self._id,
             "turnId": state.id,
             "completedAtMs": now_ms(),
-            "item": orjson.Fragment(payload),
+            "item": body,
         }
         self._feed.notify("item/completed", params, is_terminal=True)
+        item.settle()
 
     def _compute_status(self) -> JsonObject:
         flags = self._prompts.flags()

@@ -132,7 +132,7 @@ class Reply(Message, frozen=True):
 
     request_id: RequestId
     result: Json
-    """May hold `orjson.Fragment`s."""
+    """May hold `Encoded`s and `orjson.Fragment`s."""
 
 
 class Refuse(Message, frozen=True):

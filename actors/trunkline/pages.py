@@ -125,7 +125,7 @@ def turns_page(conversation: Conversation, query: TurnQuery) -> JsonObject | Tur
         return msgspec.structs.replace(query, before=keys[0] if keys else None)
 
     def size_of(index: int) -> int:
-        return sum(len(item.payload or b"") for item in _shown(turns[index], query)[0])
+        return sum(item.size for item in _shown(turns[index], query)[0])
 
     indices, has_more = _cut(keys, size_of, query, place, has_older=has_older)
     data = [_turn_json(turns[index], *_shown(turns[index], query)) for index in indices]
@@ -144,9 +144,7 @@ def items_page(conversation: Conversation, query: ItemQuery) -> JsonObject | Ite
     has_older = left_out is not None and (wanted is None or wanted <= left_out.turn_id)
     if has_older and _is_left_out(keys, place, is_descending=query.is_descending):
         return msgspec.structs.replace(query, before=keys[0] if keys else None)
-    indices, has_more = _cut(
-        keys, lambda index: len(entries[index][1].payload or b""), query, place, has_older=has_older
-    )
+    indices, has_more = _cut(keys, lambda index: entries[index][1].size, query, place, has_older=has_older)
     data = [_entry_json(entries[index][0].id, entries[index][1]) for index in indices]
     return _page_json(data, [item_key(keys[index]) for index in indices], has_more=has_more)
 
@@ -300,8 +298,8 @@ def _newest_items(turn: TurnState, room: int) -> tuple[list[Item], int, Item | N
     items: list[Item] = []
     left_out: Item | None = None
     for item in reversed(turn.items.values()):
-        if item.payload is not None:
-            room -= len(item.payload)
+        if item.body is not None:
+            room -= item.size
             if room < 0 or left_out is not None:
                 left_out = left_out or item
                 continue
@@ -320,9 +318,9 @@ def _stored_turn_json(turn: StoredTurn, query: TurnQuery) -> JsonObject:
 
 
 def _entry_json(turn_id: TurnId, item: Item) -> JsonObject:
-    if item.payload is None:
+    if item.body is None:
         times = {"startedAtMs": item.started_at_ms, "completedAtMs": None}
     else:
-        members = orjson.loads(item.payload)
+        members = item.body.value
         times = {name: members.get(name) for name in ("startedAtMs", "completedAtMs")}
     return {"turnId": turn_id, "item": item.json(), **times}

@@ -388,19 +388,31 @@ def json_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.mark.parametrize("is_ephemeral", [True, False])
 def test_with_clients_in_this_process_alone_no_json_is_made_of_events_and_answers(
-    json_calls: list[str],
+    json_calls: list[str], *, is_ephemeral: bool
 ) -> None:
-    with AppServer(Config(agent="script")) as server:
+    with AppServer(agent="script") as server:
         inbox, other = Inbox(), Inbox()
         connection, second = initialized(server, inbox), initialized(server, other)
-        thread_id = start_thread(connection)
+        started = get(connection.request("thread/start", {"ephemeral": is_ephemeral}))
+        thread_id = started["thread"]["id"]
         get(second.request("thread/resume", {"threadId": thread_id}))
+        for _ in range(2):
+            start_turn(connection, thread_id, "text hello\nask ls")
+            for each in (inbox, other):
+                prompt = each.wait("item/commandExecution/requestApproval")
+            prompt.answer({"decision": "accept"})
+            assert other.wait("turn/completed").params["turn"]["items"][0]["text"] == "hello"
         get(connection.request("thread/name/set", {"threadId": thread_id, "name": "n"}))
+        get(server.thread(thread_id).publish("acme/said", {"text": "hello"}))
         for each in (inbox, other):
-            each.wait("thread/name/updated")
+            each.wait("acme/said")
         get(connection.request("thread/unsubscribe", {"threadId": thread_id}))
-    assert json_calls == []
+        items = inbox.methods().count("item/completed")
+    # What is kept is kept as JSON: each item once, for the store, and nothing else.
+    assert items == 6
+    assert json_calls == ([] if is_ephemeral else ["dumps"] * items)
 
 
 def test_a_network_client_that_shares_the_thread_has_it_encoded_once(house: LocalHouse, inbox: Inbox) -> None:

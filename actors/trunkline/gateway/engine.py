@@ -337,8 +337,7 @@ class GatewayEngine:
     def _fail(self, turn: RunningTurn) -> None:
         ids = {"threadId": self._id, "turnId": turn.id}
         for item in turn.items.values():
-            payload = orjson.Fragment(item.cut())
-            self._feed.notify("item/completed", {**ids, "completedAtMs": now_ms(), "item": payload})
+            self._feed.notify("item/completed", {**ids, "completedAtMs": now_ms(), "item": item.cut()})
         error = {"message": "the upstream app-server has ended", "codexErrorInfo": "other"}
         self._scene.status = {"type": "systemError"}
         status = {"threadId": self._id, "status": self._scene.status}

@@ -14,6 +14,7 @@ import orjson
 
 from trunkline.errors import RpcError
 from trunkline.protocol import errors
+from trunkline.protocol.values import fragment
 from trunkline.types import Json, JsonObject, RequestId
 
 __all__ = [
@@ -155,8 +156,8 @@ def _readable_id(message: JsonObject) -> RequestId | None:
 
 
 def encode_result(request_id: RequestId, result: Json) -> bytes:
-    """Write the response to a request. `result` may hold `orjson.Fragment`s."""
-    return orjson.dumps({"id": request_id, "result": result})
+    """Write the response to a request. `result` may hold `Encoded`s and `orjson.Fragment`s."""
+    return orjson.dumps({"id": request_id, "result": result}, fragment)
 
 
 def encode_error(request_id: RequestId | None, error: RpcError) -> bytes:
@@ -172,7 +173,7 @@ def encode_notification(method: str, params: Json, at_ms: int, seq: int | None =
     message = {"method": method, "params": params, "emittedAtMs": at_ms}
     if seq is not None:
         message["seq"] = seq
-    return compact(orjson.dumps(message))
+    return compact(orjson.dumps(message, fragment))
 
 
 class DeltaHead:
@@ -206,7 +207,7 @@ def encode_delta(head: bytes, text: str, at_ms: int, seq: int) -> bytes:
 
 def encode_server_request(request_id: int, method: str, params: Json, seq: int) -> bytes:
     """Write a prompt: a request of ours to clients."""
-    return compact(orjson.dumps({"id": request_id, "method": method, "params": params, "seq": seq}))
+    return compact(orjson.dumps({"id": request_id, "method": method, "params": params, "seq": seq}, fragment))
 
 
 def compact(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ import orjson
 
 from trunkline.types import Json, JsonObject
 
-__all__ = ["given", "is_too_deep", "measure", "plain", "plain_object"]
+__all__ = ["Encoded", "fragment", "given", "is_too_deep", "measure", "plain", "plain_object"]
 
 MOST_LEVELS = 254
 """Levels that `orjson` writes, though it reads 1,024."""
@@ -24,6 +24,52 @@ OUTER_LEVELS = 16
 _TOO_DEEP = "nested too deeply"
 _MOST = 2**64
 _LEAST = -(2**63)
+
+
+class Encoded:
+    """A value that may be needed as bytes and as what it is: each is made at the first need.
+
+    Args:
+        value: what it is, never to be changed; or None.
+        data: its bytes; or None. One of the two is given.
+
+    """
+
+    __slots__ = ("_data", "_value")
+
+    def __init__(self, value: Json = None, data: bytes | None = None) -> None:
+        self._value = value
+        self._data = data
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        data = self._data
+        if data is None:
+            # A copy: what orjson returns occupies the 4 KB it was written into, however short.
+            data = self._data = b"%b" % orjson.dumps(self._value)
+        return data
+
+    @property
+    def value(self) -> Json:
+        """What it is: not to be changed. Decoded each time, if it is only there as bytes."""
+        return orjson.loads(self.data) if self._value is None else self._value
+
+    @property
+    def size(self) -> int:
+        """Bytes: exactly, or about if it is not encoded."""
+        return measure(self._value) if self._data is None else len(self._data)
+
+    def lean(self) -> Encoded:
+        """Return it in one form, for keeping: as bytes, if it was needed so."""
+        return self if self._data is None or self._value is None else Encoded(data=self._data)
+
+
+def fragment(value: Any) -> orjson.Fragment:
+    """Write an `Encoded` inside another value: for `orjson.dumps`, as its `default`."""
+    if type(value) is not Encoded:
+        raise TypeError(f"no JSON for a {type(value).__name__}")
+    return orjson.Fragment(value.data)
 
 
 def measure(value: Json) -> int:
@@ -62,6 +108,9 @@ def _measure(value: Json, levels: int) -> int:
         return 8
     if kind is float:
         return 16
+    if kind is Encoded:
+        encoded: Encoded = value
+        return encoded.size
     return len(orjson.dumps(value))  # dates, enums and the like, which it knows how to write
 
 
@@ -119,8 +168,8 @@ def given(value: Json) -> Json:
 
 
 def _decode(value: Any) -> Json:
-    """Take apart what came to the server as JSON and was never looked into."""
-    return orjson.loads(orjson.dumps(value))
+    """Return what an `Encoded` is; take apart what came to the server as JSON and was never looked into."""
+    return value.value if type(value) is Encoded else orjson.loads(orjson.dumps(value))
 
 
 def _utf8(text: str) -> bytes:
