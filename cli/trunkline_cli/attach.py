@@ -27,6 +27,7 @@ from trunkline.server import AppServer
 from trunkline_cli import logs
 from trunkline_cli.client import Client, Incoming
 from trunkline_cli.console import Console, Interrupt, Leave, PlainConsole, UserInput
+from trunkline_cli.credential import find_token, token_setting
 from trunkline_cli.options import check_agent, check_server_url, setting
 from trunkline_cli.outcome import Options, Outcome
 from trunkline_cli.reconnect import Reconnector, Reopening
@@ -55,6 +56,7 @@ would wait for ever for a server that is gone for good."""
 @click.argument("url", required=False, callback=check_server_url)
 @click.option("--thread", "thread_id", metavar="ID", help="Resume this thread instead of starting one.")
 @click.option("--yes", "allow_all", is_flag=True, help="Allow whatever needs approval, without asking.")
+@token_setting
 @setting(
     "--reconnect-for",
     metavar="SECONDS",
@@ -75,6 +77,7 @@ def attach(
     ctx: click.Context,
     url: str | None,
     thread_id: str | None,
+    token_file: Path | None,
     reconnect_for: float | None,
     agent: str,
     *,
@@ -92,6 +95,8 @@ def attach(
     """
     if url is not None and ctx.get_parameter_source("agent") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--agent is for a server of our own; the one at URL has its agent.")
+    if url is None and ctx.get_parameter_source("token_file") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--token-file needs the URL of the server that asks for the token.")
     if url is None and thread_id is not None:
         raise click.UsageError("--thread needs the URL of the server that has the thread.")
     palette = Palette(is_on=wants_colour(sys.stdout if _has_editor() else sys.stderr))
@@ -100,7 +105,13 @@ def attach(
     if reconnect_for is None:
         reconnect_for = math.inf if console.interactive else PIPE_PATIENCE_S
     if url is not None:
-        options = Options(url=url, thread_id=thread_id, allow_all=allow_all, patience_s=reconnect_for)
+        options = Options(
+            url=url,
+            thread_id=thread_id,
+            token_file=token_file,
+            allow_all=allow_all,
+            patience_s=reconnect_for,
+        )
         outcome = _attach(options, console, palette)
     else:
         with _own_server(agent) as own_url:
@@ -171,7 +182,9 @@ def _attach(options: Options, console: Console, palette: Palette) -> Outcome:
     inbox = _Inbox()
 
     def connect() -> Client:
-        return open_client(options.url, inbox.put_incoming)
+        # Looked up each time: one that expires may have been renewed meanwhile.
+        bearer = find_token(options.url, options.token_file)
+        return open_client(options.url, inbox.put_incoming, bearer=bearer)
 
     with (
         contextlib.closing(Reconnector(connect, inbox.put, options.patience_s)) as reconnector,

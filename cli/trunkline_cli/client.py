@@ -366,7 +366,9 @@ def _parse(text: str) -> Incoming | None:
         return None
     request_id = message.get("id")
     if "method" not in message:
-        return None if not isinstance(request_id, (int, str)) else _parse_reply(request_id, message)
+        return (
+            _parse_reply(request_id, message) if isinstance(request_id, (int, str)) else _parse_stray(message)
+        )
     method = message["method"]
     params = message.get("params") or {}
     if not isinstance(method, str) or not isinstance(params, dict):
@@ -376,6 +378,14 @@ def _parse(text: str) -> Incoming | None:
     if "id" not in message:
         return Notification(method, params, seq)
     return ServerRequest(request_id, method, params, seq) if isinstance(request_id, (int, str)) else None
+
+
+def _parse_stray(message: JsonObject) -> Notification | None:
+    """Read an error that is for no request of ours, such as for an answer that we may not give."""
+    error = message.get("error")
+    if not isinstance(error, dict):
+        return None
+    return Notification("warning", {"message": " ".join(str(error.get("message", "")).split())}, None)
 
 
 def _parse_reply(request_id: RequestId, message: JsonObject) -> Reply | None:

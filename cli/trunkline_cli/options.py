@@ -6,6 +6,7 @@ environment. A value that does not fit is a mistake of the caller's, which ends 
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 import urllib.parse
 from collections.abc import Callable
@@ -28,6 +29,7 @@ __all__ = [
     "check_store",
     "check_upstream",
     "default_store",
+    "is_local",
     "setting",
 ]
 
@@ -73,17 +75,33 @@ def check_listen_urls(
 
 
 def check_server_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """See that the URL is one of a server: `ws://HOST:PORT`, or `wss://`."""
+    """See that the URL is one of a server: `ws://HOST:PORT`, `wss://HOST:PORT` or `unix://PATH`."""
     if value is None:
         return None
     try:
         parts = urllib.parse.urlsplit(value)
-        is_fine = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        if parts.scheme == "unix":
+            is_fine = value != "unix://"
+        else:
+            is_fine = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, or brackets that do not match
         is_fine = False
     if not is_fine:
-        raise click.BadParameter(f"`{value}` is not the URL of a server; expected `ws://HOST:PORT`")
+        raise click.BadParameter(
+            f"`{value}` is not the URL of a server; expected `ws://HOST:PORT`, "
+            "`wss://HOST:PORT` or `unix://PATH`"
+        )
     return value
+
+
+def is_local(url: str) -> bool:
+    """Whether what is sent to a server at `url` stays on this machine."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        return parts.scheme == "unix" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def setting(name: str, *names: str, **attributes: Any) -> Callable[[FC], FC]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from trunkline_cli.client import ClientError, RpcFailure
 from trunkline_cli.text import visible
@@ -56,6 +57,8 @@ class Options:
     """Where the server is, for others to attach."""
     thread_id: str | None = None
     """The thread to resume; None starts one."""
+    token_file: Path | None = None
+    """Where the token for the server is, if it is not in the environment."""
     allow_all: bool = False
     """Whether every approval is given without asking."""
     cwd: str | None = None

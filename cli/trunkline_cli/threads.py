@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import orjson
 
 from trunkline_cli.client import Client, RpcFailure
+from trunkline_cli.credential import find_token, token_setting
 from trunkline_cli.options import check_server_url
 from trunkline_cli.text import shorten, visible
 from trunkline_cli.wire import open_client
@@ -28,13 +30,14 @@ MIN_NAME_WIDTH = 20
 @click.command(short_help="List the threads a server has loaded.")
 @click.argument("url", callback=check_server_url)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
-def threads(url: str, *, as_json: bool) -> None:
+@token_setting
+def threads(url: str, token_file: Path | None, *, as_json: bool) -> None:
     """List the threads that the server at URL has loaded.
 
     For each its id, its status, how many clients are subscribed to it (`-` if the server does not say), and
     its name, or else the beginning of its first message.
     """
-    with open_client(url, lambda _: None) as client:
+    with open_client(url, lambda _: None, bearer=find_token(url, token_file)) as client:
         rows = [_row(thread) for thread in _loaded(client)]
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))

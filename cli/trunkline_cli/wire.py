@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import http
-import ipaddress
 import logging
 import os
 import socket
 import ssl
-import urllib.parse
 from collections.abc import Callable
+from typing import Any
 
 from websockets.exceptions import (
     ConnectionClosed,
@@ -19,7 +18,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 from websockets.frames import CloseCode
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from trunkline.protocol.errors import ErrorCode
 from trunkline.version import VERSION
@@ -34,6 +33,7 @@ from trunkline_cli.client import (
     RpcFailure,
     ServerGone,
 )
+from trunkline_cli.options import is_local
 
 __all__ = ["WebSocketWire", "open_client"]
 
@@ -42,6 +42,8 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 
 CLOSE_TIMEOUT_S = 2.0
 """How long a server may take to answer our close frame. A user who leaves does not want to wait for it."""
+
+UNIX_PREFIX = "unix://"
 
 _FINAL_CODES = frozenset(
     {
@@ -73,22 +75,11 @@ _silent.propagate = False
 class WebSocketWire:
     """A `Wire` over a WebSocket connection."""
 
-    def __init__(self, url: str) -> None:
-        """Connect to `url`. Raises `ConnectFailed`, `NotAServer` or `Refused`."""
+    def __init__(self, url: str, bearer: str | None = None) -> None:
+        """Connect to `url`, with a credential. Raises `ConnectFailed`, `NotAServer` or `Refused`."""
         self._stack = contextlib.ExitStack()
         try:
-            self._connection: ClientConnection = self._stack.enter_context(
-                connect(
-                    url,
-                    # A proxy is for the outside; on this machine nobody means it, however the
-                    # environment is set.
-                    proxy=None if _is_loopback(url) else True,
-                    compression=None,
-                    max_size=MAX_MESSAGE_BYTES,
-                    close_timeout=CLOSE_TIMEOUT_S,
-                    logger=_silent,
-                )
-            )
+            self._connection: ClientConnection = self._stack.enter_context(_connect(url, bearer))
         # AssertionError: what `websockets` makes of a server that speaks, and hangs up, before it is asked.
         except (OSError, WebSocketException, AssertionError) as error:
             raise _connect_error(url, error) from error
@@ -115,13 +106,20 @@ class WebSocketWire:
         self._stack.close()
 
 
-def open_client(url: str, on_message: Callable[[Incoming], None], *, opt_out: tuple[str, ...] = ()) -> Client:
+def open_client(
+    url: str,
+    on_message: Callable[[Incoming], None],
+    *,
+    opt_out: tuple[str, ...] = (),
+    bearer: str | None = None,
+) -> Client:
     """Connect to the server at `url` and do the handshake.
 
     Args:
         url: where it listens.
         on_message: see `Client`.
         opt_out: methods of notifications that are not to be sent.
+        bearer: a token, if the server asks for one.
 
     Raises:
         ConnectFailed: nobody is there.
@@ -129,13 +127,30 @@ def open_client(url: str, on_message: Callable[[Incoming], None], *, opt_out: tu
         Refused: the server does not let us in.
 
     """
-    client = Client(WebSocketWire(url), on_message)
+    client = Client(WebSocketWire(url, bearer), on_message)
     try:
         client.initialize("trunkline", VERSION, opt_out=opt_out)
     except ClientError as error:
         client.close()
         raise _handshake_error(url, error) from error
     return client
+
+
+def _connect(url: str, bearer: str | None) -> ClientConnection:
+    settings: dict[str, Any] = {
+        "additional_headers": {} if bearer is None else {"Authorization": f"Bearer {bearer}"},
+        "compression": None,
+        "max_size": MAX_MESSAGE_BYTES,
+        "close_timeout": CLOSE_TIMEOUT_S,
+        "logger": _silent,
+    }
+    connection: ClientConnection
+    if url.startswith(UNIX_PREFIX):
+        connection = unix_connect(url.removeprefix(UNIX_PREFIX), uri="ws://localhost/", **settings)
+    else:
+        # A proxy is for the outside; on this machine nobody means it, however the environment is set.
+        connection = connect(url, proxy=None if is_local(url) else True, **settings)
+    return connection
 
 
 def _handshake_error(url: str, error: ClientError) -> ClientError:
@@ -196,11 +211,3 @@ def _gone(error: ConnectionClosed) -> ServerGone:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
-
-
-def _is_loopback(url: str) -> bool:
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -55,12 +55,14 @@ class Server:
     Args:
         args: of `trunkline serve`.
         port: where it listens; a free one if it is 0.
+        announced: how many lines it says on its start; more listeners say more.
 
     """
 
-    def __init__(self, *args: str, port: int = 0) -> None:
+    def __init__(self, *args: str, port: int = 0, announced: int = 3) -> None:
         self._args = args
         self._listen = f"ws://127.0.0.1:{port}"
+        self._announced = announced
         self._logs = "--log-level" in args
         self.log = ""
         """What was written to standard error after the announcement; known after the `with` block."""
@@ -77,7 +79,7 @@ class Server:
             env=ENVIRONMENT,
         )
         assert self.process.stderr is not None
-        self.announcement = [self.process.stderr.readline() for _ in range(3)]
+        self.announcement = [self.process.stderr.readline() for _ in range(self._announced)]
         self.url = self.announcement[0].removeprefix("listening on: ").strip()
         self.port = int(self.url.rpartition(":")[2])
         return self

@@ -411,3 +411,15 @@ def test_a_websocket_server_that_hangs_up_on_us() -> None:
     with fake_server(talk) as url, pytest.raises(ConnectFailed) as error:
         open_client(url, lambda _: None)
     assert str(error.value) == f"cannot connect to {url}: closed with 1013, full"
+
+
+def test_an_error_for_nothing_that_was_asked_is_told_as_a_warning() -> None:
+    heard = Heard()
+
+    def talk(connection: ServerConnection) -> None:
+        write(connection, {"id": read(connection)["id"], "result": {}})
+        write(connection, {"id": None, "error": {"code": -32600, "message": "not  yours"}})
+        until_closed(connection)
+
+    with fake_server(talk) as url, open_client(url, heard):
+        assert heard.next() == Notification("warning", {"message": "not yours"})

@@ -113,7 +113,7 @@ def test_an_interrupt_ends_the_run_early_with_the_table() -> None:
     ("arguments", "status", "message"),
     [
         (("ws://127.0.0.1:1",), 1, "cannot connect to ws://127.0.0.1:1: Connection refused"),
-        (("http://127.0.0.1:1",), 1, "expected ws://HOST:PORT, got 'http://127.0.0.1:1'"),
+        (("http://127.0.0.1:1",), 1, "or unix://PATH, got 'http://127.0.0.1:1'"),
         ((), 2, "Say either where the server is"),
         (("ws://127.0.0.1:1", "--embedded"), 2, "Say either where the server is"),
         (("ws://127.0.0.1:1", "--store", "memory"), 2, "--store is for --embedded"),

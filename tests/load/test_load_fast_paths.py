@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,8 @@ class Place:
         self.loop = Loop()
         self.interval = Interval("measured", 0.0)
         self.target = wire.parse_target("ws://127.0.0.1:1")
-        self.address = (0, ("", 0))
+        self.address: tuple[int, tuple[str, int] | str] = (0, ("", 0))
+        self.tls: ssl.SSLContext | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.logs: dict[str, Any] = {}
         self.latency_from_mark = False

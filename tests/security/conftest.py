@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from security.certificates import make_certificate
 from security.doors import SECRET, Open, sign_for
 from trunkline import AppServer, Config
 from trunkline.transports.auth import AuthOptions
 from trunkline.transports.entrances import EntranceOptions
-from wires import PATIENCE_S
 
 
 @pytest.fixture
@@ -36,6 +35,7 @@ def signed(tmp_path: Path) -> EntranceOptions:
     """Lets in who has a token that is signed with `SECRET`."""
     path = tmp_path / "secret"
     path.write_bytes(SECRET)
+    path.chmod(0o600)
     return EntranceOptions(auth=AuthOptions(mode="signed-bearer-token", shared_secret_file=path))
 
 
@@ -55,17 +55,4 @@ def opened() -> Iterator[Open]:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A self-signed certificate for localhost and its key."""
-    directory = tmp_path_factory.mktemp("tls")
-    cert, key = directory / "cert.pem", directory / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE_S,
-    )
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))

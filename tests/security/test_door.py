@@ -163,9 +163,16 @@ def test_an_address_that_others_reach_is_refused_without_credentials() -> None:
 
 
 def test_an_address_that_others_reach_is_taken_with_credentials(
-    start: Start, opened: Open, signed: EntranceOptions, token: Token
+    start: Start,
+    opened: Open,
+    signed: EntranceOptions,
+    token: Token,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = start("ws://0.0.0.0:0", entrances=signed)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"x {server.listeners[0].url} speaks in the clear: tokens and all else can be read on the way"
+    ]
     url = server.listeners[0].url.replace("0.0.0.0", "127.0.0.1")
     # Its Host may be any name: what lets one in there is the credential.
     assert opened.ask(url, head(host="server.example")).status == 401

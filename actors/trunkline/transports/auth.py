@@ -32,6 +32,7 @@ __all__ = [
     "CapabilityTokens",
     "SignedBearer",
     "authenticate",
+    "check_secret",
     "make_authenticator",
     "read_secret",
     "read_token",
@@ -165,11 +166,7 @@ def _signed_bearer(options: AuthOptions) -> SignedBearer:
     if skew < 0:
         raise ConfigError("websocket auth clock skew must not be negative")
     secret = read_secret(options.shared_secret_file)
-    if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigError(
-            f"signed websocket bearer secret {options.shared_secret_file} "
-            f"must be at least {MIN_SECRET_BYTES} bytes"
-        )
+    check_secret(options.shared_secret_file, secret)
     return SignedBearer(secret, _given(options.issuer), _given(options.audience), skew)
 
 
@@ -200,6 +197,17 @@ def read_secret(path: Path) -> bytes:
     if mode & stat.S_IROTH:
         logger.warning("x everybody on this machine can read the secret in %s", path)
     return secret
+
+
+def check_secret(path: Path, secret: bytes) -> None:
+    """See that the secret in a file can sign tokens.
+
+    Raises:
+        ConfigError: it is too short.
+
+    """
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigError(f"signed websocket bearer secret {path} must be at least {MIN_SECRET_BYTES} bytes")
 
 
 def read_token(path: Path) -> tuple[bytes, frozenset[Scope]]:

@@ -5,6 +5,7 @@ What can be refused before anything is opened is refused when this is made.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from trunkline.transports.unix import UnixListener
 from trunkline.transports.websocket import WebSocketLimits, WebSocketListener
 
 __all__ = ["EntranceOptions", "Entrances"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,10 @@ class Entrances:
             listener = self._make(listen, opened, loop, is_ready)
             listener.start()
             self.listeners.append(listener)
+            if isinstance(listen, WebSocketListen) and not listen.is_secure and not is_loopback(listen.host):
+                logger.warning(
+                    "x %s speaks in the clear: tokens and all else can be read on the way", listener.url
+                )
 
     def stop_accepting(self) -> None:
         """Take no more connections."""

@@ -141,7 +141,7 @@ class TlsSocket:
         """
         if not self.flush():
             raise BlockingIOError
-        data = b"".join(buffers)[:_ENCRYPT_BYTES]
+        data = _first_bytes(buffers)
         fresh = data[1:] if self._is_owing else data
         if fresh:
             self._tls.write(fresh)
@@ -177,6 +177,18 @@ class TlsSocket:
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
+
+
+def _first_bytes(buffers: Sequence[bytes | memoryview]) -> bytes:
+    """Join what is encrypted at a time. It may be very long, and this is done until all has left."""
+    first: list[bytes | memoryview] = []
+    room = _ENCRYPT_BYTES
+    for buffer in buffers:
+        first.append(memoryview(buffer)[:room])
+        room -= len(buffer)
+        if room <= 0:
+            break
+    return b"".join(first)
 
 
 class TlsLink(WebSocketLink):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -40,7 +42,7 @@ class BlockingClient:
         self._requests = 0
         self._events: list[JsonObject] = []
         try:
-            self._socket = socket.create_connection((target.host, target.port), timeout=timeout_s)
+            self._socket = _connect(target, timeout_s)
         except OSError as error:
             raise Refused(f"cannot connect to {target.url}: {error.strerror or error}") from error
         try:
@@ -141,3 +143,17 @@ class BlockingClient:
         if not data:
             raise Refused("the server closed the connection")
         self._data += data
+
+
+def _connect(target: wire.Target, timeout_s: float) -> socket.socket:
+    with contextlib.ExitStack() as stack:
+        if target.socket_path is not None:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.settimeout(timeout_s)
+            sock.connect(target.socket_path)
+        else:
+            sock = stack.enter_context(socket.create_connection((target.host, target.port), timeout_s))
+        if target.is_secure:
+            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=target.host)
+        stack.pop_all()
+        return sock

@@ -13,6 +13,7 @@ import click
 import msgspec
 import orjson
 
+from trunkline_cli.credential import find_token, token_setting
 from trunkline_cli.load import html, model, table
 from trunkline_cli.load.blocking import Refused
 from trunkline_cli.load.embedded import EmbeddedServer, StartFailed
@@ -61,6 +62,7 @@ FAILED = 1
     "--threshold", metavar="CONDITION", multiple=True, help="Such as 'request p99 < 50ms'. Repeatable."
 )
 @click.option("--server-pid", type=int, metavar="PID", help="Watch this process's CPU and memory.")
+@token_setting
 @click.option("--header", metavar="NAME:VALUE", multiple=True, help="For the opening handshake. Repeatable.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False), help="Write the result here; - is stdout."
@@ -102,11 +104,13 @@ def _run(scenario: model.Scenario, options: dict[str, Any]) -> Result:
         server = stack.enter_context(EmbeddedServer(options["store"])) if options["embedded"] else None
         if server is not None:
             url, pid = server.url, server.pid
+        token = find_token(url, options["token_file"])
+        bearer = () if token is None else (("Authorization", f"Bearer {token}"),)
         settings = Settings(
             url=url,
             workers=options["workers"] or max(1, (os.cpu_count() or 1) // 2),
             server_pid=pid,
-            headers=tuple(_header(text) for text in options["header"]),
+            headers=(*bearer, *(_header(text) for text in options["header"])),
             on_progress=None if options["quiet"] else progress.show,
         )
         try:

@@ -11,12 +11,14 @@ import errno
 import os
 import random
 import socket
+import ssl
 import struct
 from typing import Protocol
 
 from trunkline_cli.load import wire
 from trunkline_cli.load.loop import READ, WRITE, Loop
 from trunkline_cli.load.stats import Interval
+from trunkline_cli.load.tls import TlsSocket
 
 __all__ = ["Owner", "Peer", "Surroundings"]
 
@@ -30,8 +32,10 @@ class Surroundings(Protocol):
     loop: Loop
     interval: Interval
     target: wire.Target
-    address: tuple[int, tuple[str, int]]
+    address: tuple[int, tuple[str, int] | str]
     """Address family, and what `connect` takes."""
+    tls: ssl.SSLContext | None
+    """Whom to trust, for a target that is secure."""
     headers: tuple[tuple[str, str], ...]
 
 
@@ -70,7 +74,7 @@ class Peer:
         self._where = where
         self._owner = owner
         self._key = wire.handshake_key(rng)
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | TlsSocket | None = None
         self._unsent = bytearray()
         # What was read of the response to the handshake; None once it is complete.
         self._head: bytes | None = b""
@@ -100,7 +104,8 @@ class Peer:
             return
         self._socket = sock
         self.fd = sock.fileno()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         code = sock.connect_ex(address)
@@ -141,6 +146,8 @@ class Peer:
         self._paused = paused
         if self._socket is not None:
             self._watch()
+            if not paused and _has_more(self._socket):
+                self._where.loop.call_at(0.0, self._read_more)
 
     def read(self, limit: int) -> None:
         """Read at most `limit` bytes, although paused."""
@@ -172,11 +179,39 @@ class Peer:
             self._where.loop.change(self.fd, mask)
 
     def _on_connecting(self, _events: int) -> None:
-        assert self._socket is not None
-        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        sock = self._socket
+        assert isinstance(sock, socket.socket)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self.lose(f"connect: {os.strerror(code).lower()}")
             return
+        if self._where.tls is None:
+            self._on_connected()
+            return
+        try:
+            self._socket = TlsSocket(sock, self._where.tls, self._where.target.host)
+        except OSError as error:
+            self.lose(f"tls: {_reason(error)}")
+            return
+        loop = self._where.loop
+        loop.forget(self.fd)
+        self._mask = READ | WRITE
+        loop.watch(self.fd, self._mask, self._on_shaking)
+
+    def _on_shaking(self, _events: int) -> None:
+        assert isinstance(self._socket, TlsSocket)
+        try:
+            mask = self._socket.shake_hands()
+        except OSError as error:
+            self.lose(f"tls: {_reason(error)}")
+            return
+        if not mask:
+            self._on_connected()
+        elif mask != self._mask:
+            self._mask = mask
+            self._where.loop.change(self.fd, mask)
+
+    def _on_connected(self) -> None:
         loop = self._where.loop
         loop.forget(self.fd)
         self._mask = READ
@@ -189,9 +224,15 @@ class Peer:
             self._flush()
         if events & READ and not self._paused:
             self._read(_READ_BYTES)
+            self._read_more()
         elif events & ~(WRITE | READ):
             # An error or a hang-up, which epoll reports whether or not it was asked to.
             self.lose("reset")
+
+    def _read_more(self) -> None:
+        """Read what is there and epoll does not tell of."""
+        while self._socket is not None and not self._paused and _has_more(self._socket):
+            self._read(_READ_BYTES)
 
     def _flush(self) -> None:
         if self._socket is None:
@@ -248,8 +289,14 @@ class Peer:
             self._owner.on_data(rest)
 
 
+def _has_more(sock: socket.socket | TlsSocket) -> bool:
+    return isinstance(sock, TlsSocket) and sock.has_more
+
+
 def _reason(error: OSError) -> str:
     """Say in two words what went wrong."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).lower().replace("_", " ")
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return "reset"
     with contextlib.suppress(TypeError):

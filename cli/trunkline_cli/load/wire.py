@@ -43,16 +43,23 @@ _MASK = b"\x5c\xa3\x17\xe9"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a `ws://` URL leads."""
+    """Where a `ws://`, `wss://` or `unix://` URL leads."""
 
     url: str
     host: str
     port: int
     path: str
+    """Of the HTTP request."""
+    is_secure: bool = False
+    """Whether TLS is spoken."""
+    socket_path: str | None = None
+    """Of the Unix socket, if it is one."""
 
     @property
     def authority(self) -> str:
         """Host and port as the `Host` header has them."""
+        if self.socket_path is not None:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -60,19 +67,30 @@ def parse_target(url: str) -> Target:
     """Take a URL apart.
 
     Raises:
-        ValueError: it is not `ws://HOST:PORT`, with or without a path; the text says what was given.
+        ValueError: it is neither `ws://HOST:PORT` nor `wss://HOST:PORT`, with or without a path, nor
+            `unix://PATH`; the text says what was given.
 
     """
-    expected = f"expected ws://HOST:PORT, got {url!r}"
+    expected = f"expected ws://HOST:PORT, wss://HOST:PORT or unix://PATH, got {url!r}"
+    socket_path = url.removeprefix("unix://")
+    if socket_path != url and socket_path:
+        return Target(url, "localhost", 0, "/", socket_path=socket_path)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ValueError(expected) from error
-    if parts.scheme != "ws" or not parts.hostname:
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(expected)
     path = parts.path or "/"
-    return Target(url, parts.hostname, port or 80, f"{path}?{parts.query}" if parts.query else path)
+    is_secure = parts.scheme == "wss"
+    return Target(
+        url,
+        parts.hostname,
+        port or (443 if is_secure else 80),
+        f"{path}?{parts.query}" if parts.query else path,
+        is_secure,
+    )
 
 
 def handshake_key(rng: random.Random) -> str:

@@ -7,11 +7,12 @@ import gc
 import resource
 import signal
 import socket
+import ssl
 import time
 from collections import Counter, deque
 from multiprocessing.connection import Connection
 
-from trunkline_cli.load import messages, model
+from trunkline_cli.load import messages, model, wire
 from trunkline_cli.load.client import Client, TimedOut, Wait
 from trunkline_cli.load.loop import READ, Loop
 from trunkline_cli.load.script import run_script
@@ -34,7 +35,8 @@ class Worker:
         self.loop = Loop()
         self.scenario = job.scenario
         self.target = job.target
-        self.address = _address(job.target.host, job.target.port)
+        self.address = _address(job.target)
+        self.tls = ssl.create_default_context() if job.target.is_secure else None
         self.headers = job.headers
         self.threads = job.threads
         self.logs: dict[str, ThreadLog] = {}
@@ -243,7 +245,9 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _address(host: str, port: int) -> tuple[int, tuple[str, int]]:
+def _address(target: wire.Target) -> tuple[int, tuple[str, int] | str]:
     """Look a host up, once."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if target.socket_path is not None:
+        return socket.AF_UNIX, target.socket_path
+    family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)[0]
     return family, (str(address[0]), int(address[1]))
