@@ -6,6 +6,7 @@ out: a server of this protocol ignores binary messages, and an echo sends them b
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -85,12 +86,12 @@ def _framed(message: str) -> bytes:
 
 
 @contextmanager
-def echo_server() -> Iterator[WebSocketListener]:
+def echo_server(tls: ssl.SSLContext | None = None) -> Iterator[WebSocketListener]:
     """Run an echo on a free port of this machine."""
     loop = IoLoop()
     loop.start()
     listener = WebSocketListener(
-        "127.0.0.1", 0, _Echo, loop, limits=WebSocketLimits(max_message_bytes=64 * 1024 * 1024)
+        "127.0.0.1", 0, _Echo, loop, limits=WebSocketLimits(max_message_bytes=64 * 1024 * 1024), tls=tls
     )
     listener.start()
     try:

@@ -1,6 +1,6 @@
 """Runs the Autobahn Testsuite against the WebSocket listener: see docs/conformance.md.
 
-    python tests/conformance/run.py --wstest PATH [--cases 1.*,2.*] [--report FOLDER]
+    python tests/conformance/run.py --wstest PATH [--cases 1.*,2.*] [--tls] [--report FOLDER]
 
 Prints how each group of cases went, and every case that is not fine; exits with 1 if there is one.
 """
@@ -19,7 +19,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "actors"), str(ROOT / "tests")]
 
-from conformance.echo import echo_server  # noqa: E402  # from source, as above
+# From source, as above.
+from conformance.echo import echo_server  # noqa: E402
+from security.certificates import make_certificate  # noqa: E402
+from trunkline.transports.tls import make_tls_context  # noqa: E402
 
 GROUPS = {
     "1": "framing",
@@ -46,10 +49,12 @@ def main() -> int:
     parser.add_argument("--wstest", default="wstest", help="The suite's command.")
     parser.add_argument("--cases", default=",".join(f"{group}.*" for group in GROUPS), help="Such as 1.*,7.*")
     parser.add_argument("--report", type=Path, help="A folder to keep the suite's report in.")
+    parser.add_argument("--tls", action="store_true", help="Over wss://, with a certificate for the run.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         report = options.report or Path(scratch) / "report"
-        with echo_server() as listener:
+        tls = make_tls_context(*make_certificate(Path(scratch))) if options.tls else None
+        with echo_server(tls) as listener:
             _run(options.wstest, listener.url, options.cases.split(","), report.resolve(), Path(scratch))
         results = json.loads((report / "index.json").read_bytes())["trunkline"]
     return _show(results)
