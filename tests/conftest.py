@@ -11,6 +11,7 @@ import codex_models
 from helpers import Client
 from houses import House, LocalHouse, Puppets, running_child, running_server
 from trunkline.testing.fixtures import nothing_left
+from watchdog import Watchdog, watching
 
 __all__ = ["Serve", "nothing_left"]
 
@@ -73,3 +74,10 @@ def any_house(request: pytest.FixtureRequest) -> Iterator[House]:
     else:
         with running_server(transport=request.param) as local:
             yield local
+
+
+@pytest.fixture
+def watchdog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watchdog]:
+    """A watchdog over every pooled actor of the process."""
+    with watching(monkeypatch) as dog:
+        yield dog

@@ -1,6 +1,6 @@
 """A small app-server on its standard input and output, for races and failures that a real one does not stage.
 
-Usage: fake_upstream.py DIRECTORY [deaf]
+Usage: fake_upstream.py DIRECTORY [deaf | shy]
 
 Threads outlive it in the directory, and so does what it was asked (`asked`, one JSON request a line).
 A turn's text is what it does, a word and its arguments:
@@ -11,16 +11,19 @@ A turn's text is what it does, a word and its arguments:
     ask TEXT      asks for an approval and says what came of it
     withdraw      asks for an approval and drops it itself
     die           says half a message and ends the process
+    orphan        the same, and leaves a process behind that holds its standard output
 
 Methods: `later/…` is answered when `now` comes; `refuse/…` is refused; `shout` sends a notification of no
 thread; `complain` writes to standard error; `seen` tells the methods that came. Every other one is answered
-with itself. `deaf` does not heed the end of its input.
+with itself. `spawn` starts a thread that nobody asked for, and asks for an approval in it. `deaf` does not
+heed the end of its input, `shy` refuses to be initialized.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -116,6 +119,9 @@ class Upstream:
             self.reply(message, {key: message[key] for key in ("method", "params") if key in message})
 
     def on_initialize(self, request: JsonObject, params: JsonObject) -> None:
+        if "shy" in sys.argv:
+            self.refuse(request, "not today")
+            return
         self.reply(request, {"userAgent": "fake/1", "codexHome": "/", "platformFamily": "unix"})
 
     def on_seen(self, request: JsonObject, params: JsonObject) -> None:
@@ -157,6 +163,15 @@ class Upstream:
                     self.prompt(prompt_id, thread_id)
         else:
             self.refuse(request, f"no rollout found for thread id {thread_id}")
+
+    def on_spawn(self, request: JsonObject, params: JsonObject) -> None:
+        thread_id = str(uuid.uuid4())
+        self.loaded.add(thread_id)
+        self.stored(thread_id).touch()
+        self.notify("thread/started", thread=self.thread(thread_id))
+        self.turns[thread_id] = {"id": str(uuid.uuid4()), "items": [], "status": "inProgress"}
+        self.do_ask(thread_id, "nobody in particular")
+        self.reply(request, {"threadId": thread_id})
 
     def on_thread_read(self, request: JsonObject, params: JsonObject) -> None:
         self.reply(request, {"thread": self.thread(params["threadId"])})
@@ -248,6 +263,10 @@ class Upstream:
     def do_die(self, thread_id: str, _: str) -> None:
         self.do_begin(thread_id, "half a mess")
         os._exit(3)
+
+    def do_orphan(self, thread_id: str, _: str) -> None:
+        subprocess.Popen(["sleep", "1000"])
+        self.do_die(thread_id, "")
 
     def prompt(self, prompt_id: int, thread_id: str) -> None:
         ids = {"threadId": thread_id, "turnId": self.turns[thread_id]["id"], "itemId": "i"}

@@ -327,6 +327,17 @@ def test_a_prompt_that_the_upstream_drops_is_resolved(gateway: Gateway) -> None:
     assert alice.methods().count("serverRequest/resolved") == 1
 
 
+def test_a_prompt_of_a_thread_that_nobody_has_waits_for_somebody(gateway: Gateway) -> None:
+    alice = gateway.connect()
+    thread_id = alice.request("spawn")["threadId"]
+
+    alice.resume(thread_id)
+    alice.decide(alice.wait(APPROVAL))
+
+    alice.wait("turn/completed", threadId=thread_id)
+    assert text_of(alice) == '{"decision": "accept"}'
+
+
 # The end of threads
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from gateway.upstreams import FAKE, Gateway
 from helpers import Client, text_input
 from trunkline import AppServer, Config
 from trunkline.errors import ConfigError
+from watchdog import Watchdog
+from wires import PATIENCE_S
 
 APPROVAL = "item/commandExecution/requestApproval"
 
@@ -139,6 +142,47 @@ def test_an_upstream_that_does_not_heed_that_gets_a_signal(
     assert not (place / "ended").exists()
 
 
+def test_an_upstream_whose_own_child_holds_its_output_has_died_all_the_same(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.gateway.child.TERM_S", 0.1)
+    alice = gateway.connect()
+    thread_id = used_thread(gateway, alice)
+
+    alice.request("turn/start", threadId=thread_id, input=text_input("orphan"))
+
+    alice.wait("error", threadId=thread_id)
+    gateway.request_when_up(alice, "seen")
+    assert len(gateway.pids()) == 2
+
+
+def test_an_upstream_that_refuses_to_be_initialized_is_tried_again(serve: Serve, place: Path) -> None:
+    house = serve(upstream=(sys.executable, str(FAKE), str(place), "shy"))
+    gateway, alice = Gateway(house, place), house.connect()
+    deadline = time.monotonic() + PATIENCE_S
+
+    assert alice.refused("seen")["code"] == -32001
+
+    while len(gateway.pids()) < 2:
+        assert alice.refused("seen")["code"] == -32001
+        assert time.monotonic() < deadline
+
+
+def test_no_handler_waits_while_the_upstream_dies_and_comes_back(
+    watchdog: Watchdog, gateway: Gateway
+) -> None:
+    alice = gateway.connect()
+    thread_id = used_thread(gateway, alice)
+    for count in range(1, 3):
+        alice.start_turn(thread_id, "ask rm")
+        alice.decide(alice.wait(APPROVAL))
+        alice.wait("turn/completed", threadId=thread_id)
+        gateway.kill()
+        gateway.request_when_up(alice, "seen")
+        assert len(gateway.pids()) == count + 1
+    assert not watchdog.seen
+
+
 def test_a_turn_that_runs_when_the_server_stops_is_interrupted(gateway: Gateway) -> None:
     alice = gateway.connect()
     thread_id = used_thread(gateway, alice)
@@ -150,6 +194,11 @@ def test_a_turn_that_runs_when_the_server_stops_is_interrupted(gateway: Gateway)
     assert alice.wait_for(
         lambda m: m.get("method") == "turn/completed" and m["params"]["turn"]["status"] == "interrupted"
     )
+
+
+def test_codex_does_not_go_with_another_upstream() -> None:
+    with pytest.raises(ConfigError, match="does not go with another one"):
+        AppServer(Config(agent="codex", upstream=(sys.executable,)))
 
 
 def test_a_program_that_is_not_there_is_a_setting_that_does_not_fit() -> None:

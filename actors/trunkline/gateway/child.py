@@ -1,4 +1,4 @@
-"""The upstream as a child process: an edge of three OS threads that may wait for its pipes.
+"""The upstream as a child process, on an edge of OS threads that may wait for its pipes.
 
 The child is in a process group of its own, so that a Ctrl-C at our terminal is ours to pass on.
 """
@@ -15,7 +15,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Child"]
+__all__ = ["Child", "Supervisor"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,8 @@ class Child:
         self._env = {**os.environ, **(env or {})}
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="trunkline-upstream", daemon=True)
+        self._has_closed_output = threading.Event()
         self._has_ended = threading.Event()
-
-    def start(self) -> None:
-        """Start the child, on a thread of its own. Call it once; never blocks."""
-        self._thread.start()
 
     def put(self, data: bytes) -> None:
         """Write to the child's standard input, in order. Any thread; never blocks."""
@@ -70,11 +66,15 @@ class Child:
         """Close the child's standard input behind what was put. Any thread; never blocks."""
         self._outgoing.put(None)
 
+    def kill(self) -> None:
+        """End the child at once, and what it has started. Any thread; never blocks."""
+        self._signal(signal.SIGKILL)
+
     def stop(self, timeout_s: float) -> bool:
         """Give the child the end of its input and `timeout_s` seconds, then signals. Blocks.
 
         Returns:
-            Whether it has ended, and everything of ours with it.
+            Whether it has ended.
 
         """
         self.end_input()
@@ -82,17 +82,11 @@ class Child:
             logger.warning("x upstream: it does not end; it is sent SIGTERM")
             self._signal(signal.SIGTERM)
             if not self._has_ended.wait(TERM_S):
-                self._signal(signal.SIGKILL)
-        self._thread.join(TERM_S)
-        return not self._thread.is_alive()
+                self.kill()
+        return self._has_ended.wait(TERM_S)
 
-    def _signal(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Start the child, and return when it has ended. For the supervisor's thread; call it once."""
         reason = "it could not be started"
         try:
             process = self._process = subprocess.Popen(
@@ -108,25 +102,32 @@ class Child:
             reason = f"it could not be started: {error}"
         except Exception:
             logger.exception("x upstream: its reader has failed")
-            self._signal(signal.SIGKILL)
+            self.kill()
         finally:
             self._has_ended.set()
             self._on_ended(reason)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
 
     def _attend(self, process: subprocess.Popen[bytes]) -> str:
         """Read until the child ends; return how it did."""
         helpers = [
             threading.Thread(target=target, args=(process,), name=f"trunkline-upstream-{name}", daemon=True)
-            for name, target in (("stdin", self._write), ("stderr", self._log))
+            for name, target in (("stdin", self._write), ("stderr", self._log), ("end", self._await_end))
         ]
         for helper in helpers:
             helper.start()
         self._read(process)
+        self._has_closed_output.set()
         # Its output has ended: it is ending, or it closed the pipe and has nothing more to say to us.
         try:
             code = process.wait(TERM_S)
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+            self.kill()
             code = process.wait()
         self._outgoing.put(None)
         for helper in helpers:
@@ -146,6 +147,12 @@ class Child:
                 parts = [tail] if tail else []
                 self._on_lines(tuple(lines))
 
+    def _await_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        # What it has started may live on and hold its output, and could be taken for it for ever.
+        if not self._has_closed_output.wait(TERM_S):
+            self.kill()
+
     def _write(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         # What is written when the child has gone is lost with it; its end is told by the reader.
@@ -164,6 +171,33 @@ class Child:
                 text = _plain(line[:LOG_BYTES])
                 if text:
                     logger.info("= upstream: %s", text)
+
+
+class Supervisor:
+    """The thread on which children run, one after another."""
+
+    def __init__(self) -> None:
+        self._children: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="trunkline-upstream", daemon=True)
+
+    def start(self) -> None:
+        """Start to take children. Call it once, on an edge: it waits for its thread to run."""
+        self._thread.start()
+
+    def run(self, child: Child) -> None:
+        """Run a child, once those before it have ended. Any thread; never blocks."""
+        self._children.put(child)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take no more children. Returns whether the thread has ended; blocks."""
+        self._children.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (child := self._children.get()) is not None:
+            child.run()
 
 
 def _plain(line: bytes) -> str:

@@ -188,7 +188,7 @@ class GatewayEngine:
         if isinstance(message, Notified):
             post(self._upstream, Unheard(message.method, message.params))
         elif isinstance(message, Prompted):
-            post(self._upstream, PromptSettled(message.generation, message.id, None, is_refused=True))
+            post(self._upstream, message)
         return message.ask.request if isinstance(message, Answered) else None
 
     def abandon(self, *, has_failed: bool) -> None:

@@ -13,7 +13,7 @@ from trunkline.context import Context
 from trunkline.engines import Catalog, Desk, MakeCatalog
 from trunkline.errors import ConfigError
 from trunkline.gateway.catalog import GatewayCatalog
-from trunkline.gateway.child import Child
+from trunkline.gateway.child import Child, Supervisor
 from trunkline.gateway.methods import read_call
 from trunkline.gateway.upstream import Upstream
 from trunkline.messages import Ref
@@ -46,6 +46,8 @@ class Gateway:
             raise ConfigError(f"upstream: there is no program `{command[0]}`")
         self._command = tuple(command)
         self._upstream: Ref | None = None
+        self._supervisor = Supervisor()
+        # The one that runs or ran last.
         self._child: Child | None = None
 
     @property
@@ -64,8 +66,9 @@ class Gateway:
 
     def start(self, context: Context) -> MakeCatalog:
         """Start the actor that talks with the upstream, which is started once the router has."""
+        self._supervisor.start()
         self._upstream = upstream = Upstream.start(
-            context=context, command=self._command, on_child=self._keep
+            context=context, command=self._command, run_child=self._run
         )
 
         def make_catalog(desk: Desk) -> Catalog:
@@ -81,13 +84,15 @@ class Gateway:
     def stop(self, timeout_s: float) -> tuple[str, ...]:
         """Stop the actor, then the upstream: the end of its input, time, signals."""
         left = stop_actor(self._upstream, timeout_s)
-        if self._child is not None and not self._child.stop(min(END_S, timeout_s)):
+        has_ended = self._child is None or self._child.stop(min(END_S, timeout_s))
+        if not (self._supervisor.stop(timeout_s if has_ended else 0) and has_ended):
             logger.error("x upstream: something of it is left")
             return (*left, "upstream")
         return left
 
-    def _keep(self, child: Child) -> None:
+    def _run(self, child: Child) -> None:
         self._child = child
+        self._supervisor.run(child)
 
 
 def codex_command() -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class Notified(Message, frozen=True):
 
 
 class Prompted(Message, frozen=True):
-    """A request of the upstream for clients of the thread."""
+    """A request of the upstream for clients of the thread. A thread that has ended gives it back."""
 
     generation: int
     id: RequestId

@@ -4,7 +4,8 @@ Gives each request an id of its own and brings the answer back; tells threads wh
 them, in its order; keeps the child running. It knows no client and no subscription.
 
 Accepts  Lines, ChildEnded, from the child
-         Ask, from the router and from threads; ThreadHere, ThreadGone, Unheard, PromptSettled, from threads
+         Ask, from the router and from threads; ThreadHere, ThreadGone, Unheard, PromptSettled, from threads,
+         and Prompted that one of them could not take any more
 Sends    to threads:     Notified, Prompted, Answered, Lost
          to the router:  Adopt, Broadcast
          to connections: Reply, Refuse
@@ -67,11 +68,20 @@ MOST_DELAY_S = 10.0
 SETTLED_S = 30.0
 """A child that has run for so long is started again as if it were the first."""
 
+INITIALIZE_S = 60.0
+"""How long a child may take to answer `initialize`."""
+
 LOOK_AGAIN_S = 0.01
 
 
 class _Restart(Message, frozen=True):
     """The delay is over."""
+
+
+class _InitializeOverdue(Message, frozen=True):
+    """A child has had its time to answer `initialize`."""
+
+    generation: int
 
 
 class _LookAgain(Message, frozen=True):
@@ -84,19 +94,20 @@ class Upstream(PooledActor):
     Args:
         context: what the server's actors share.
         command: the program to run and its arguments.
-        on_child: called with each child before it is started; must not block.
+        run_child: has a child run on an edge; must not block.
 
     """
 
     def __init__(
-        self, *, context: Context, command: Sequence[str], on_child: Callable[[Child], None]
+        self, *, context: Context, command: Sequence[str], run_child: Callable[[Child], None]
     ) -> None:
         super().__init__(dispatcher=context.dispatcher)
         self._timers = context.timers
         self._high_water = context.config.limits.inbox_high_water
+        self._keeps_prompts = context.config.prompt_without_subscriber == "wait"
         self._command = tuple(command)
         self._router: Ref | None = None
-        self._on_child = on_child
+        self._run_child = run_child
         # The one that runs or ran last.
         self._child: Child | None = None
         # Numbers the children. What an earlier one still says is of no account.
@@ -165,13 +176,24 @@ class Upstream(PooledActor):
             post(ref, ChildEnded(generation, reason))
 
         self._child = Child(self._command, on_lines, on_ended)
-        self._on_child(self._child)
-        self._child.start()
+        self._run_child(self._child)
         params = {
             "clientInfo": {"name": "trunkline", "title": "trunkline", "version": VERSION},
             "capabilities": {"experimentalApi": True},
         }
         self._child.put(encode_request(0, "initialize", params))
+        self._timers.tell_later(INITIALIZE_S, self.actor_ref, _InitializeOverdue(generation))
+
+    @handles(_InitializeOverdue)
+    def _on_initialize_overdue(self, message: _InitializeOverdue) -> None:
+        if message.generation == self._generation and not self._is_ready:
+            self._give_up(f"it has not answered `initialize` within {INITIALIZE_S:g} s")
+
+    def _give_up(self, reason: str) -> None:
+        """End a child that is no use; the next one may be."""
+        logger.error("x upstream: %s", reason)
+        assert self._child is not None
+        self._child.kill()
 
     @handles(ChildEnded)
     def _on_child_ended(self, message: ChildEnded) -> None:
@@ -277,9 +299,19 @@ class Upstream(PooledActor):
         thread_id = thread_of(incoming.params)
         prompted = Prompted(self._generation, incoming.id, incoming.method, bytes(incoming.params))
         if thread_id is None or not self._tell(thread_id, prompted):
-            logger.warning("x upstream: nobody can be asked %s", incoming.method)
-            assert self._child is not None
-            self._child.put(encode_refusal(incoming.id, "no client is attached that could answer"))
+            self._on_unasked(prompted)
+
+    @handles(Prompted)
+    def _on_unasked(self, message: Prompted) -> None:
+        if message.generation != self._generation or self._child is None:
+            return
+        thread_id = thread_of(message.params)
+        if thread_id is not None and self._keeps_prompts:
+            # The upstream asks again when somebody resumes the thread.
+            logger.info("= upstream: %s waits: nobody has thread %s", message.method, thread_id)
+            return
+        logger.warning("x upstream: nobody can be asked %s", message.method)
+        self._child.put(encode_refusal(message.id, "no client is attached that could answer"))
 
     def _on_response(self, incoming: Incoming) -> None:
         if incoming.id == 0:
@@ -295,7 +327,7 @@ class Upstream(PooledActor):
 
     def _on_initialized(self, incoming: Incoming) -> None:
         if incoming.error:
-            logger.error("x upstream: it refuses to be initialized: %s", rpc_error(incoming.error))
+            self._give_up(f"it refuses to be initialized: {rpc_error(incoming.error).message}")
             return
         assert self._child is not None
         self._child.put(encode_request(None, "initialized", None))
