@@ -10,11 +10,17 @@ import msgspec
 
 from trunkline.agents.base import ApprovalPolicy
 from trunkline.protocol.ids import uuid7
-from trunkline.protocol.params import ApprovalPolicyParam, ForkParams, ThreadStartParams, TurnStartParams
+from trunkline.protocol.params import (
+    ApprovalPolicyParam,
+    ForkParams,
+    ThreadResumeParams,
+    ThreadStartParams,
+    TurnStartParams,
+)
 from trunkline.store.base import ThreadRecord
 from trunkline.types import JsonObject, ThreadId
 
-__all__ = ["changed_record", "fork_record", "new_record"]
+__all__ = ["changed_record", "fork_record", "ignored_settings", "new_record"]
 
 _SANDBOXES: dict[str, JsonObject] = {
     "read-only": {"type": "readOnly", "networkAccess": False},
@@ -27,6 +33,15 @@ _SANDBOXES: dict[str, JsonObject] = {
     },
     "danger-full-access": {"type": "dangerFullAccess"},
 }
+
+_RESUME_SETTINGS = {
+    "cwd": "cwd",
+    "model": "model",
+    "approvalPolicy": "approval_policy",
+    "approvalsReviewer": "approvals_reviewer",
+    "sandbox": "sandbox",
+}
+"""What a resume may name, on the wire and in the record."""
 
 
 def new_record(params: ThreadStartParams, *, base: Path, agent_name: str) -> ThreadRecord:
@@ -55,8 +70,21 @@ def new_record(params: ThreadStartParams, *, base: Path, agent_name: str) -> Thr
     return changed_record(record, params)
 
 
+def ignored_settings(record: ThreadRecord, params: ThreadResumeParams) -> list[str]:
+    """Return the settings that a resume asks for and the thread does not have, by their names on the wire.
+
+    They stay as they are: who may watch a thread may resume it, and must not change what others run in it.
+    """
+    wanted = changed_record(record, params)
+    return [
+        wire_name
+        for wire_name, name in _RESUME_SETTINGS.items()
+        if getattr(wanted, name) != getattr(record, name)
+    ]
+
+
 def changed_record(
-    record: ThreadRecord, params: ThreadStartParams | ForkParams | TurnStartParams
+    record: ThreadRecord, params: ThreadStartParams | ThreadResumeParams | ForkParams | TurnStartParams
 ) -> ThreadRecord:
     """Return `record` with the settings that a client gave."""
     changes: dict[str, Any] = {}

@@ -35,6 +35,7 @@ from trunkline.messages import (
     Refuse,
     Request,
     TurnOverdue,
+    Warn,
 )
 from trunkline.protocol import errors
 from trunkline.protocol.params import (
@@ -49,6 +50,7 @@ from trunkline.protocol.params import (
     TurnStartParams,
     TurnSteerParams,
 )
+from trunkline.records import ignored_settings
 from trunkline.store.base import (
     Commit,
     Committed,
@@ -249,6 +251,10 @@ class LocalEngine:
             self._subscribe(request, with_turns=False, after_seq=params.after_seq)
         else:
             self._subscribe(request, with_turns=not params.exclude_turns)
+        if ignored := ignored_settings(self._conversation.record, params):
+            names = ", ".join(f"`{name}`" for name in ignored)
+            text = f"thread/resume changes no settings, and ignores {names}: turn/start changes them"
+            self._feed.tell(request.reply_to, Warn(self._id, text))
 
     def _on_forked(self, message: Forked) -> None:
         """Answer as the fork that this thread is."""
