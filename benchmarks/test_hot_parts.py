@@ -28,7 +28,7 @@ from trunkline.log import Chunk, Event, EventLog
 from trunkline.messages import Deliver, Reply, Request, Subscribed
 from trunkline.protocol.envelope import (
     DeltaHead,
-    encode_delta,
+    encode_deltas,
     encode_notification,
     encode_result,
     now_ms,
@@ -103,9 +103,10 @@ def dispatcher() -> Iterator[Dispatcher]:
 # Encode
 
 
-def test_encode_a_delta(benchmark: Benchmark) -> None:
+def test_encode_64_deltas(benchmark: Benchmark) -> None:
     head = DeltaHead(DELTA, IDS).data
-    benchmark(lambda: encode_delta(head, "00000123", now_ms(), 12345))
+    texts = tuple(f"{number:08}" for number in range(64))
+    benchmark(lambda: encode_deltas(head, texts, now_ms(), 12345))
 
 
 def test_encode_the_same_as_any_notification(benchmark: Benchmark) -> None:
@@ -188,6 +189,12 @@ def test_route_256_events_to_256_subscribers(benchmark: Benchmark) -> None:
 # Flush
 
 
+def made_chunk() -> Chunk:
+    texts = ["00000123"] * EVENTS
+    payloads = encode_deltas(DeltaHead(DELTA, IDS).data, texts, now_ms(), 1)
+    return Chunk([Event(seq, DELTA, payload, len(payload)) for seq, payload in enumerate(payloads, 1)])
+
+
 def test_flush_256_events_to_a_link(benchmark: Benchmark, server: AppServer) -> None:
     """What each subscriber's connection does with them, but for the system call."""
     context = server._context
@@ -196,12 +203,7 @@ def test_flush_256_events_to_a_link(benchmark: Benchmark, server: AppServer) -> 
         context=context, router=Sink().ref, link=OpenLink(), connection_id=ConnectionId(1)
     )
     connection.on_receive(Subscribed(THREAD, Sink().ref, 1, Reply(7, {}), ()))
-    head = DeltaHead(DELTA, IDS).data
-    events = []
-    for seq in range(1, EVENTS + 1):
-        payload = encode_delta(head, "00000123", now_ms(), seq)
-        events.append(Event(seq, DELTA, payload, len(payload)))
-    chunk = Chunk(events)
+    chunk = made_chunk()
     deliver = Deliver(THREAD, (chunk,), chunk.size)
 
     def flush() -> None:
@@ -213,9 +215,7 @@ def test_flush_256_events_to_a_link(benchmark: Benchmark, server: AppServer) -> 
 
 def test_frame_256_events(benchmark: Benchmark) -> None:
     """What the first of the subscribers' connections does for all of them."""
-    head = DeltaHead(DELTA, IDS).data
-    payload = encode_delta(head, "00000123", now_ms(), 12345)
-    chunk = Chunk([Event(seq, DELTA, payload, len(payload)) for seq in range(1, EVENTS + 1)])
+    chunk = made_chunk()
 
     def frame_all() -> bytes:
         chunk.forget_framed()

@@ -364,8 +364,7 @@ class ConversationEngine:
         if item.delta_head is None:
             ids = {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id}
             item.delta_head = DeltaHead(item.kind.delta_method, ids)
-        for text in event.texts:
-            item.add(text)
+        item.add(event.texts)
         self._feed.notify_deltas(item.delta_head, event.texts)
 
     def on_item_completed(self, event: ItemCompleted) -> None:

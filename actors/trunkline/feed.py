@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count, repeat
 from typing import NamedTuple
 
 from trunkline.actor import post
@@ -32,7 +33,7 @@ from trunkline.messages import (
     Subscribed,
     Warn,
 )
-from trunkline.protocol.envelope import DeltaHead, encode_delta, encode_notification, now_ms
+from trunkline.protocol.envelope import DeltaHead, encode_deltas, encode_notification, now_ms
 from trunkline.protocol.values import measure
 from trunkline.types import ConnectionId, Json, ThreadId
 
@@ -173,18 +174,17 @@ class Feed:
         """
         at_ms = now_ms()
         listener = self.listener
+        method, first_seq = head.method, self._take_seq(len(texts))
         if listener is None or not listener.wire_count:
-            for text in texts:
-                params = {**head.ids, "delta": text}
-                event = Event(self._take_seq(), head.method, None, measure(params), params, at_ms)
-                self._pending.append(event)
+            for seq, params in enumerate(head.params(texts), first_seq):
+                self._pending.append(Event(seq, method, None, measure(params), params, at_ms))
         else:
-            is_kept = listener.in_process_count > 0
-            for text in texts:
-                seq = self._take_seq()
-                payload = encode_delta(head.data, text, at_ms, seq)
-                kept = {**head.ids, "delta": text} if is_kept else None
-                self._pending.append(Event(seq, head.method, payload, len(payload), kept, at_ms))
+            payloads = encode_deltas(head.data, texts, at_ms, first_seq)
+            kept = head.params(texts) if listener.in_process_count else repeat(None)
+            self._pending += [
+                Event(seq, method, payload, len(payload), params, at_ms)
+                for seq, payload, params in zip(count(first_seq), payloads, kept, strict=False)
+            ]
         if len(self._pending) >= MAX_CHUNK_EVENTS:
             self.flush()
 
@@ -339,15 +339,17 @@ class Feed:
             self._append()
         self._deliver(self._visible_seq)
 
-    def _take_seq(self) -> int:
-        seq = self._next_seq
-        self._next_seq = seq + 1
+    def _take_seq(self, count: int = 1) -> int:
+        """Take the numbers of `count` events, and return the first."""
+        first_seq = self._next_seq
+        self._next_seq = first_seq + count
+        last_seq = self._next_seq - 1
         # The last number is kept back: after a crash it is that of the event which nobody can have seen.
-        if seq >= self._reserved_seq:
-            self._reserved_seq = seq + RESERVED_SEQS
+        if last_seq >= self._reserved_seq:
+            self._reserved_seq = last_seq + RESERVED_SEQS
             self._reserve(self._reserved_seq)
             self._must_commit = True  # before anybody sees a number out of this reservation
-        return seq
+        return first_seq
 
     def _append(self) -> None:
         pending, self._pending = self._pending, []

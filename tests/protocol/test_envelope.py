@@ -18,7 +18,7 @@ from trunkline.protocol.envelope import (
     IncomingRequest,
     IncomingResponse,
     MalformedMessage,
-    encode_delta,
+    encode_deltas,
     encode_error,
     encode_notification,
     encode_result,
@@ -134,13 +134,16 @@ def test_what_is_written_has_no_newline() -> None:
     assert b"\n" not in encode_notification("m", {"text": "a\nb\r\n\u2028"}, 5)
 
 
-@given(text=st.text(), at_ms=st.integers(0, 2**53), seq=st.integers(1, 2**53))
-def test_a_delta_is_the_notification_that_it_stands_for(text: str, at_ms: int, seq: int) -> None:
+@given(texts=st.lists(st.text()), at_ms=st.integers(0, 2**53), seq=st.integers(1, 2**53))
+def test_deltas_are_the_notifications_that_they_stand_for(texts: list[str], at_ms: int, seq: int) -> None:
     ids = {"threadId": "a", "itemId": 'b"'}
 
-    delta = encode_delta(DeltaHead("item/x", ids).data, text, at_ms, seq)
+    deltas = encode_deltas(DeltaHead("item/x", ids).data, texts, at_ms, seq)
 
-    assert delta == encode_notification("item/x", {**ids, "delta": text}, at_ms, seq)
+    assert deltas == [
+        encode_notification("item/x", {**ids, "delta": text}, at_ms, number)
+        for number, text in enumerate(texts, seq)
+    ]
 
 
 ID = "019"

@@ -7,6 +7,7 @@ Writes results, errors and notifications. What the params mean is not known here
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -26,7 +27,7 @@ __all__ = [
     "IncomingResponse",
     "MalformedMessage",
     "compact",
-    "encode_delta",
+    "encode_deltas",
     "encode_error",
     "encode_notification",
     "encode_result",
@@ -192,6 +193,10 @@ class DeltaHead:
         self.ids = ids
         self._data = b""
 
+    def params(self, texts: Sequence[str]) -> list[JsonObject]:
+        """Return the params of a delta for each text."""
+        return [{**self.ids, "delta": text} for text in texts]
+
     @property
     def data(self) -> bytes:
         """Its bytes, made at the first call."""
@@ -200,9 +205,18 @@ class DeltaHead:
         return self._data
 
 
-def encode_delta(head: bytes, text: str, at_ms: int, seq: int) -> bytes:
-    """Write the notification of one delta: what `encode_notification` would, at a third of its cost."""
-    return b'%b%b},"emittedAtMs":%d,"seq":%d}' % (head, orjson.dumps(text), at_ms, seq)
+def encode_deltas(head: bytes, texts: Sequence[str], at_ms: int, first_seq: int) -> list[bytes]:
+    """Write a delta's notification for each text: what `encode_notification` would, at a third of its cost.
+
+    Args:
+        head: the `data` of a `DeltaHead`.
+        texts: what is added.
+        at_ms: Unix milliseconds, for all of them.
+        first_seq: the number of the first; those of the others follow.
+
+    """
+    dumps, tail = orjson.dumps, b'},"emittedAtMs":%d,"seq":' % at_ms
+    return [b"%b%b%b%d}" % (head, dumps(text), tail, seq) for seq, text in enumerate(texts, first_seq)]
 
 
 def encode_server_request(request_id: int, method: str, params: Json, seq: int) -> bytes:
