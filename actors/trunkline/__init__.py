@@ -33,6 +33,8 @@ from trunkline.own_methods import Call, Handler
 from trunkline.publishing import ThreadHandle
 from trunkline.server import AppServer, Listening
 from trunkline.stopping import StopReport
+from trunkline.transports.auth import AuthOptions
+from trunkline.transports.entrances import EntranceOptions
 from trunkline.version import VERSION
 
 __version__ = VERSION
@@ -42,6 +44,7 @@ __all__ = [
     "AgentFactory",
     "AgentMessage",
     "AppServer",
+    "AuthOptions",
     "Call",
     "Closed",
     "CommandItem",
@@ -51,6 +54,7 @@ __all__ = [
     "Delivery",
     "Disconnected",
     "Dispatcher",
+    "EntranceOptions",
     "FileChangeItem",
     "Future",
     "Handler",

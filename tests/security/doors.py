@@ -9,10 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from websockets.client import ClientProtocol
-from websockets.protocol import State
-from websockets.uri import parse_uri
-
 from helpers import Client
 from trunkline.transports.auth import sign
 from wires import PATIENCE_S, WebSocketWire
@@ -60,14 +56,6 @@ def read_answer(sock: socket.socket) -> Answer:
     return Answer(int(status.split()[1]), headers, body.decode())
 
 
-class StreamWire(WebSocketWire):
-    """A WebSocket over a stream that was upgraded already."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._protocol = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
-        self.socket = sock
-
-
 class Open:
     """Opens connections, which live as long as the test."""
 
@@ -98,10 +86,9 @@ class Open:
 
     def client(self, url: str, name: str, *lines: str, cafile: Path | None = None) -> Client:
         """Return a client whose upgrade has these header lines, after its handshake."""
-        sock = self.socket(url, cafile)
-        sock.sendall(head("/", *lines))
-        answer = read_answer(sock)
-        assert answer.status == 101, answer
-        client = Client(StreamWire(sock), name)
+        headers = dict(line.split(": ", 1) for line in lines)
+        tls = ssl.create_default_context(cafile=cafile) if url.startswith("wss://") else None
+        client = Client(WebSocketWire(url, headers=headers, tls=tls), name)
+        self._stack.callback(client.wire.cut)
         client.initialize()
         return client

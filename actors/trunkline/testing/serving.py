@@ -57,7 +57,17 @@ class Clients(ABC):
             name: what failures call it.
 
         """
-        client = Client(self.new_wire(), name)
+        return self.add(self.new_wire(), name)
+
+    def add(self, wire: Wire, name: str) -> Client:
+        """Return a client on a connection of the test's own making, such as one with a token.
+
+        Args:
+            wire: an open connection.
+            name: what failures call it.
+
+        """
+        client = Client(wire, name)
         self.clients.append(client)
         return client
 

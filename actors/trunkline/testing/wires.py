@@ -7,12 +7,15 @@ socket but the test: a client that does not wait for anything is one that does n
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import select
 import socket
+import ssl
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from websockets.client import ClientProtocol
@@ -31,6 +34,9 @@ PATIENCE_S = 30.0
 """Seconds that no passing test waits: what waits longer fails, and says for what it waited."""
 
 RECEIVE_BYTES = 65_536
+
+_SILENT = logging.Logger("trunkline.testing", logging.CRITICAL)  # noqa: LOG001
+"""Of no tree: what a client says, its token for one, is not for the log of the server that is tested."""
 
 
 class WireClosed(Exception):
@@ -82,8 +88,13 @@ class WebSocketWire:
     """A WebSocket, open from the start.
 
     Args:
-        url: where to.
+        url: where to: `ws://`, `wss://`, or `unix://` and a path.
+        headers: what the handshake says besides, such as `{"Authorization": "Bearer …"}`.
+        tls: how to know the server, for `wss://`; None trusts whom the machine does.
         receive_buffer_bytes: what the kernel may hold for us; None leaves that to the kernel.
+
+    Raises:
+        websockets.exceptions.InvalidStatus: the server refused; its `response` says with which status.
 
     Examples:
         >>> with running_server() as server:
@@ -95,22 +106,42 @@ class WebSocketWire:
 
     """
 
-    def __init__(self, url: str, *, receive_buffer_bytes: int | None = None) -> None:
-        uri = parse_uri(url)
-        self._protocol = ClientProtocol(uri, max_size=None)
-        self.socket = socket.socket()
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> None:
+        path = url.removeprefix("unix://") if url.startswith("unix://") else None
+        uri = parse_uri("ws://localhost/" if path else url)
+        self._protocol = ClientProtocol(uri, max_size=None, logger=_SILENT)
+        self.socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         if receive_buffer_bytes is not None:  # before the connect: it decides about the window
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect((uri.host, uri.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._protocol.send_request(self._protocol.connect())
+        try:
+            self.socket.connect(path or (uri.host, uri.port))
+            if not path:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if uri.secure:
+                tls = tls or ssl.create_default_context()
+                self.socket = tls.wrap_socket(self.socket, server_hostname=uri.host)
+            self._shake_hands(headers or {})
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _shake_hands(self, headers: Mapping[str, str]) -> None:
+        request = self._protocol.connect()
+        request.headers.update(headers)
+        self._protocol.send_request(request)
         self._flush()
         while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
             self._read(PATIENCE_S)
             self._protocol.events_received()
         if self._protocol.handshake_exc is not None:
-            self.socket.close()
             raise self._protocol.handshake_exc
 
     @property

@@ -59,7 +59,19 @@ class AuthError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOptions:
-    """The options as they were given; `make_authenticator` sees whether they make sense together."""
+    """The options as they were given; `make_authenticator` sees whether they make sense together.
+
+    Examples:
+        >>> import hashlib
+        >>> digest = hashlib.sha256(b"a secret nobody guesses").hexdigest()
+        >>> auth = AuthOptions(mode="capability-token", token_sha256=digest)
+        >>> with running_server(entrances=EntranceOptions(auth=auth)) as server:
+        ...     headers = {"Authorization": "Bearer a secret nobody guesses"}
+        ...     client = server.add(WebSocketWire(server.url, headers=headers), "alice")
+        ...     client.initialize()["platformFamily"]
+        'unix'
+
+    """
 
     mode: AuthMode | None = None
     """`--ws-auth`; None asks nobody for a credential, which only loopback addresses may do."""

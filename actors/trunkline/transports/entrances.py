@@ -30,7 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntranceOptions:
-    """Who may come in over a socket, and how."""
+    """Who may come in over a socket, and how.
+
+    Examples:
+        >>> options = EntranceOptions(allow_origins=("https://example.com",))
+        >>> with running_server(entrances=options) as server:
+        ...     wire = WebSocketWire(server.url, headers={"Origin": "https://example.com"})
+        ...     server.add(wire, "a page").initialize()["platformFamily"]
+        'unix'
+
+    """
 
     auth: AuthOptions = field(default_factory=AuthOptions)
     """By which credentials."""
