@@ -35,7 +35,7 @@ _RESPONSES = {
 }
 """The names of models that are not made from the name of the method."""
 
-_OF_OUR_OWN = frozenset({"getAuthStatus"})
+_OF_OUR_OWN = frozenset({"getAuthStatus", "trunkline/status"})
 """Methods whose answers Codex has no model of: old ones, and those that only this server has."""
 
 

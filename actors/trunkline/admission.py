@@ -101,11 +101,11 @@ class Admission:
         self._open[request_id] = method
         self._joining += joins
 
-    def end(self, request_id: RequestId) -> Method | None:
+    def end(self, request_id: RequestId) -> str | None:
         """Let go of a request that is answered.
 
         Returns:
-            Its method; None if the client has used the id twice, or is gone.
+            The name of its method; None if the client has used the id twice, or is gone.
 
         """
         if self.in_flight == 0:
@@ -117,7 +117,7 @@ class Admission:
             self._joining = 0
         elif method is not None:
             self._joining -= method.name in _JOINS
-        return method
+        return None if method is None else method.name
 
     def abandon(self) -> None:
         """Let go of all: the client is gone, and what is still answered is answered to nobody."""

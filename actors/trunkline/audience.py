@@ -23,6 +23,9 @@ class Audience:
         self._groups: dict[frozenset[str], dict[ConnectionId, Ref]] = {}
         self._unwanted: dict[ConnectionId, frozenset[str]] = {}
 
+    def __len__(self) -> int:
+        return len(self._unwanted)
+
     def add(self, connection_id: ConnectionId, connection: Ref, unwanted: frozenset[str]) -> None:
         """Let a connection be told broadcasts from now on, but for those it does not want. Once for each."""
         self._unwanted[connection_id] = unwanted

@@ -74,8 +74,9 @@ from trunkline.protocol.methods import (
 from trunkline.protocol.params import ClientInfo, InitializeParams
 from trunkline.protocol.product import product_answer
 from trunkline.protocol.server_info import server_json
+from trunkline.status import STATUS_METHOD
 from trunkline.transports.base import Link
-from trunkline.transports.closes import BUG, NORMAL, STOPPING, TOO_SLOW, Ending
+from trunkline.transports.closes import BUG, NORMAL, SILENT, STOPPING, TOO_SLOW, Ending
 from trunkline.types import ConnectionId, Json, RequestId, ThreadId
 
 __all__ = ["Connection"]
@@ -162,6 +163,10 @@ class Connection(PooledActor):
         self._state = _State.OPENED
         self._close_with = NORMAL
         self._admission = Admission(self._limits, context.request_slots)
+        self._metrics = context.metrics
+        self._status = context.status
+        # Events on their way out that are not counted yet: they are when they leave.
+        self._uncounted = 0
         # Framed bytes (or what the link takes instead) on their way out, in order. They stay here while
         # the link has not drained: thread events among them are shared with other connections, and so
         # cost nothing but their place.
@@ -190,6 +195,7 @@ class Connection(PooledActor):
     def on_start(self) -> None:
         """Tell the router that the connection is there."""
         try:
+            self._metrics.mine.opened += 1
             post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote))
             logger.info(
                 "= connection %s: open, %s", self._id, self._link.name, extra={"connectionId": self._id}
@@ -250,6 +256,9 @@ class Connection(PooledActor):
     @handles(LinkClosed)
     def _on_link_closed(self, message: LinkClosed) -> None:
         logger.info("= connection %s: closed with %s", self._id, message.closed.code)
+        self._metrics.closed(message.closed.code)
+        if message.closed.reason == SILENT.reason:
+            self._metrics.was_slow("ping")
         self._leave()
         self.stop()
 
@@ -271,6 +280,7 @@ class Connection(PooledActor):
             method, params = self._read_call(message.method, message.params)
             if method.answerer is Answerer.CONNECTION and isinstance(params, InitializeParams):
                 self._initialize(message.id, params)
+                self._metrics.answered(method.name)
                 return
             if self._state is _State.OPENED:
                 raise errors.invalid_request("Not initialized")
@@ -280,9 +290,11 @@ class Connection(PooledActor):
                 check_experimental(method, message.params)
             if method.answerer is Answerer.CONNECTION:
                 self._answer_here(message.id, method)
+                self._metrics.answered(method.name)
                 return
             self._admission.begin(message.id, method, params, self._subscriptions)
         except RpcError as error:
+            self._metrics.answered(message.method, error)
             self._send_error(message.id, error)
             return
         if method.answerer is Answerer.HOST:
@@ -293,7 +305,8 @@ class Connection(PooledActor):
             self._on_refuse(Refuse(message.id, errors.draining()))
 
     def _answer_here(self, request_id: RequestId, method: Method) -> None:
-        result = product_answer(method.name, self._agent_name)
+        is_status = method.name == STATUS_METHOD
+        result = self._status() if is_status else product_answer(method.name, self._agent_name)
         if result is None:
             raise errors.method_not_found(method.name)
         self._send_result(request_id, result)
@@ -360,16 +373,18 @@ class Connection(PooledActor):
 
     @handles(Reply)
     def _on_reply(self, message: Reply) -> None:
-        self._admission.end(message.request_id)
+        self._metrics.answered(self._admission.end(message.request_id))
         self._send_result(message.request_id, message.result)
 
     @handles(Refuse)
     def _on_refuse(self, message: Refuse) -> None:
-        self._admission.end(message.request_id)
+        self._metrics.answered(self._admission.end(message.request_id), message.error)
         self._send_error(message.request_id, message.error)
 
     @handles(Subscribed)
     def _on_subscribed(self, message: Subscribed) -> None:
+        if message.thread_id not in self._subscriptions:
+            self._metrics.mine.subscriptions += 1
         self._subscriptions[message.thread_id] = _Subscription(message.thread, message.generation)
         self._owing.discard(message.thread_id)
         self._on_reply(message.reply)
@@ -384,8 +399,9 @@ class Connection(PooledActor):
         is_newer = message.generation is not None and (
             subscription is not None and subscription.generation > message.generation
         )
-        if not is_newer:
-            self._subscriptions.pop(message.thread_id, None)
+        if subscription is not None and not is_newer:
+            self._metrics.mine.subscriptions -= 1
+            del self._subscriptions[message.thread_id]
             self._owing.discard(message.thread_id)
         if message.reply is not None:
             self._on_reply(message.reply)
@@ -405,6 +421,7 @@ class Connection(PooledActor):
             self._out.append(self._form(chunk, message.thread_id))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
+        self._uncounted += message.chunks[-1].last_seq - message.chunks[0].first_seq + 1
         subscription.taken += message.size
         if subscription.taken >= ACKNOWLEDGE_BYTES:
             self._owing.add(message.thread_id)
@@ -427,7 +444,7 @@ class Connection(PooledActor):
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
         logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
-        self._close(TOO_SLOW)
+        self._close_slow("log")
 
     @handles(Close)
     def _on_close(self, message: Close) -> None:
@@ -473,7 +490,7 @@ class Connection(PooledActor):
         while self._out and link.unsent_bytes == 0:
             data = self._take_out()
             if data:  # not if everything was opted out of
-                self._handed += len(data)
+                self._count_flush(len(data))
                 link.send(data)
         unsent = link.unsent_bytes
         if unsent == 0:
@@ -492,6 +509,13 @@ class Connection(PooledActor):
                 pushed, self._pushed = self._pushed, []
                 for taken in pushed:
                     taken.set()
+
+    def _count_flush(self, size: int) -> None:
+        self._handed += size
+        counts = self._metrics.mine
+        counts.flushes.add(size)
+        counts.deliveries += self._uncounted
+        self._uncounted = 0
 
     def _take_out(self) -> Any:
         """Take what is to be sent next: all of it, or of much about as much as a socket takes at once."""
@@ -526,7 +550,7 @@ class Connection(PooledActor):
             self._watch_stall(taken, is_warned=False)
         elif message.is_warned:
             logger.warning("x connection %s: it takes nothing any more", self._id)
-            self._close(TOO_SLOW)
+            self._close_slow("stall")
         else:
             self._warn("this connection takes nothing and will be closed if that goes on", None)
             self._watch_stall(taken, is_warned=True)
@@ -535,7 +559,7 @@ class Connection(PooledActor):
         """Warn the client, then close: more answers and broadcasts wait than it may leave waiting."""
         if self._unbounded > self._limits.max_unsent_bytes:
             logger.warning("x connection %s: it leaves too much unread", self._id)
-            self._close(TOO_SLOW)
+            self._close_slow("unsent")
         elif not self._is_warned_of_unsent:
             self._is_warned_of_unsent = True  # until it has taken all
             self._warn("this connection leaves too much unread and will be closed if that goes on", None)
@@ -564,6 +588,11 @@ class Connection(PooledActor):
             else:
                 self._on_input_done()
 
+    def _close_slow(self, at: str) -> None:
+        if self._state is not _State.CLOSED:
+            self._metrics.was_slow(at)
+        self._close(TOO_SLOW)
+
     def _close(self, ending: Ending) -> None:
         if self._state is not _State.CLOSED:
             self._state = _State.CLOSED
@@ -573,6 +602,7 @@ class Connection(PooledActor):
         """Forget everything and have everybody forget this connection. Idempotent."""
         self._state = _State.CLOSED
         self._admission.abandon()
+        self._metrics.mine.subscriptions -= len(self._subscriptions)
         self._subscriptions.clear()
         self._owing.clear()
         self._prompts.clear()

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from trunkline.actor import Dispatcher
 from trunkline.admission import Slots
 from trunkline.config import Config
+from trunkline.metrics import Metrics
 from trunkline.own_methods import OwnMethods
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
 from trunkline.publishing import ThreadHandle
 from trunkline.timers import Timers
-from trunkline.types import Json
+from trunkline.types import Json, JsonObject
 
 __all__ = ["Context"]
 
@@ -33,6 +34,10 @@ class Context:
     """From 0, one count for the whole server: clients of the reference rely on integers."""
     request_slots: Slots
     """For the requests of all connections."""
+    metrics: Metrics
+    """What the actors count."""
+    status: Callable[[], JsonObject]
+    """Returns the server at a glance. Any thread; never blocks."""
     read_call: Callable[[str, Json], tuple[Method, Params]]
     """Finds a method and checks its params: which methods there are is for what answers them to say."""
     own_methods: OwnMethods

@@ -505,6 +505,7 @@ class ConversationEngine:
         params = {"threadId": self._id, "turn": state.summary_json()}
         self._feed.notify("turn/completed", params, is_terminal=True)
         state.settle()
+        self._context.metrics.turn_ended(status)
 
     def _tell_later(self, delay_s: float, message: Message) -> None:
         self._context.timers.tell_later(delay_s, self._thread, message)

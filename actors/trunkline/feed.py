@@ -10,6 +10,7 @@ A plain object that belongs to one Thread actor and is called by it alone.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -79,6 +80,7 @@ class Feed:
         reserve: asked to have kept that events up to the number given may exist.
         commit: asked to have everything stored that the thread has told the store so far, and then to
             see to it that `committed` is called, once for each time; None if nothing is stored.
+        commit_took: told how many seconds each took.
 
     """
 
@@ -91,11 +93,13 @@ class Feed:
         epoch: str,
         reserve: Callable[[int], None],
         commit: Callable[[], None] | None = None,
+        commit_took: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._thread_id = thread_id
         self._log = log
         self._router = router
         self._commit = commit
+        self._commit_took = commit_took
         self._reserve = reserve
         # Numbers up to this one are taken, whatever happens to the process: they are never used again.
         self._reserved_seq = log.last_seq
@@ -103,6 +107,8 @@ class Feed:
         # Commits that were asked for and are not answered: the last event that each lets out. The newest
         # lets out whatever there is then.
         self._commits: deque[int] = deque()
+        # When each was asked for.
+        self._asked_at: deque[float] = deque()
         self._answered_commits = 0
         # Published and not yet in the log: they become one chunk at the next flush.
         self._pending: list[Event] = []
@@ -310,6 +316,7 @@ class Feed:
     def committed(self) -> None:
         """Let out what the oldest commit was asked for: it is stored."""
         seq = self._commits.popleft()
+        self._commit_took(time.perf_counter() - self._asked_at.popleft())
         self._answered_commits += 1
         self._visible_seq = seq if self._commits else self._log.last_seq
         sent_seq = -1
@@ -384,6 +391,7 @@ class Feed:
         if self._commits:
             self._commits[-1] = before_seq
         self._commits.append(before_seq)
+        self._asked_at.append(time.perf_counter())
         self._commit()
 
     def _when_visible(

@@ -55,6 +55,7 @@ from trunkline.messages import (
     Unload,
     Unsubscribed,
 )
+from trunkline.metrics import Survey
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.methods import Answerer
@@ -128,6 +129,7 @@ class Router(PooledActor):
 
     def on_start(self) -> None:
         """Let the catalog begin."""
+        self._context.metrics.survey = self.survey
         self._catalog.begin()
 
     def on_receive(self, message: Any) -> Any:
@@ -165,6 +167,18 @@ class Router(PooledActor):
             post(message.reply_to, Refuse(message.id, errors.draining()))
         elif isinstance(message, HostEvent):
             message.future.fail(ServerStopped("the server is not running"))
+
+    def survey(self) -> Survey:
+        """Look at what there is. Any thread: the copies that it takes are each made at one moment."""
+        peers = list(self._peers.values())
+        threads = list(self._threads.values())
+        return Survey(
+            router=self.actor_ref,
+            connections=tuple([peer.connection for peer in peers]),
+            initialized=len(self._audience),
+            threads=tuple([loaded.thread for loaded in threads]),
+            running=sum([loaded.summary.is_running for loaded in threads]),
+        )
 
     # Connections
 

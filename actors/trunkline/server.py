@@ -7,10 +7,12 @@ touches signal handlers, logging configuration or the working directory.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,10 +40,12 @@ from trunkline.messages import (
     Received,
     Ref,
 )
+from trunkline.metrics import Metrics
 from trunkline.own_methods import Handler, OwnMethods
 from trunkline.protocol.methods import Method
 from trunkline.publishing import ThreadHandle, ThreadHandles
 from trunkline.router import Router
+from trunkline.status import status_json
 from trunkline.stopping import (
     CLOSE_S,
     Deadline,
@@ -56,11 +60,12 @@ from trunkline.timers import Timers
 from trunkline.transports.base import Closed, Link, LinkEvents
 from trunkline.transports.crowd import Crowd
 from trunkline.transports.entrances import Entrances
+from trunkline.transports.handshake import Page, Site
 from trunkline.transports.listen import StdioListen, parse_listen_url
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.stdio import StdioTransport
 from trunkline.transports.websocket_link import WebSocketLimits
-from trunkline.types import ConnectionId, Json, ThreadId
+from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["AppServer", "Listening"]
 
@@ -143,6 +148,15 @@ class AppServer:
         self._stop_token: list[None] = []
         self._handles = ThreadHandles(self._make_handle)
         self._own_methods = OwnMethods(self.config.method_workers)
+        self._slots = Slots(self.config.limits.max_requests_in_all)
+        self._metrics = Metrics()
+        self._started_at = time.monotonic()
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where the metrics have a port of their own; None if they have none. Known once started."""
+        listener = self._entrances.metrics_listener
+        return None if listener is None else f"http{listener.url.removeprefix('ws')}/metrics"
 
     @property
     def listeners(self) -> tuple[Listening, ...]:
@@ -171,7 +185,9 @@ class AppServer:
             agent_name=self._backend.agent_name,
             connection_ids=itertools.count(1),
             prompt_ids=itertools.count(),
-            request_slots=Slots(self.config.limits.max_requests_in_all),
+            request_slots=self._slots,
+            metrics=self._metrics,
+            status=self.status,
             read_call=self._read_call,
             own_methods=self._own_methods,
             thread_handle=self.thread,
@@ -268,6 +284,24 @@ class AppServer:
             return handler
 
         return add
+
+    def status(self) -> JsonObject:
+        """Return the server at a glance: connections, threads, requests and so on. Any thread; never blocks.
+
+        The shape is that of the answer to `trunkline/status`: see docs/operations.md.
+
+        """
+        return status_json(
+            self._metrics,
+            self._slots,
+            self._backend.store,
+            uptime_s=time.monotonic() - self._started_at,
+            is_ready=self._is_ready,
+        )
+
+    def _metrics_page(self) -> Page:
+        exposition = importlib.import_module("trunkline.exposition")  # brings a library that few need
+        return Page(exposition.exposition(self.status()), exposition.CONTENT_TYPE_LATEST)
 
     def _read_call(self, name: str, raw_params: Json) -> tuple[Method, Any]:
         return self._own_methods.read_call(name, raw_params) or self._backend.read_call(name, raw_params)
@@ -396,7 +430,12 @@ class AppServer:
     def _start_listeners(self) -> None:
         if self._entrances.are_wanted:
             self._loop.start()
-            self._entrances.open(self._opened, self._loop, lambda: self._is_ready)
+            site = Site(
+                is_ready=lambda: self._is_ready,
+                refused=self._metrics.refused,
+                pages={"/metrics": self._metrics_page},
+            )
+            self._entrances.open(self._opened, self._loop, site)
         if StdioListen() in self._listens:  # last: its end ends the server
             max_bytes = self.config.limits.max_message_bytes
             self._stdio = StdioTransport(

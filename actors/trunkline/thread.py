@@ -103,6 +103,7 @@ class Thread(PooledActor):
             epoch=numbering.epoch,
             reserve=lambda seq: self._engine.reserve(seq),
             commit=(lambda: self._engine.commit()) if numbering.is_kept else None,
+            commit_took=context.metrics.commit_took,
         )
         """Where everything is published."""
         self.prompts = Prompts(

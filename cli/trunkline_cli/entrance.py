@@ -74,6 +74,12 @@ _SETTINGS = (
         help="The certificate (chain) of wss:// listeners, PEM.",
     ),
     setting("--tls-key", metavar="PATH", type=_FILE, default=None, help="Its private key, PEM, unencrypted."),
+    setting(
+        "--metrics-listen",
+        metavar="IP:PORT",
+        default=None,
+        help="A port that shows /metrics and nothing else; the other ports show it, too.",
+    ),
 )
 
 
@@ -100,4 +106,5 @@ def take_entrances(settings: dict[str, Any]) -> EntranceOptions:
         allow_origins=take("allow_origin"),
         tls_cert=take("tls_cert"),
         tls_key=take("tls_key"),
+        metrics_listen=take("metrics_listen"),
     )

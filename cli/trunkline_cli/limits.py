@@ -110,6 +110,12 @@ _ROWS = (
         "Events a thread keeps for clients that are behind or come back.",
     ),
     _Row("--log-bytes", "log_bytes", "BYTES", "Bytes of events a thread keeps for the same."),
+    _Row(
+        "--stored-event-bytes",
+        "stored_event_bytes",
+        "BYTES",
+        "Bytes of events that stay in the store with a thread that is not loaded.",
+    ),
 )
 
 

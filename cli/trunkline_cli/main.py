@@ -16,7 +16,7 @@ from trunkline_cli.exits import EXIT_INTERRUPTED
 
 __all__ = ["main"]
 
-_COMMANDS = ("attach", "load", "serve", "threads", "token")
+_COMMANDS = ("attach", "load", "serve", "status", "threads", "token")
 """Each is the function of this name in the module of this name."""
 
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

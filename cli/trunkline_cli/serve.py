@@ -30,6 +30,9 @@ from trunkline_cli.options import (
 
 __all__ = ["serve"]
 
+STOP_S = 30.0
+"""Seconds that a stop may take behind the grace."""
+
 SIGNALS_IN_ORDER = 2
 """The first begins to stop, the second ends the grace. The third has its usual effect."""
 
@@ -140,7 +143,7 @@ def serve(log_level: str, log_format: LogFormat, grace: float, **settings: Any) 
                 grace_s = 0  # nobody is left for whom a turn would have to end well
         finally:
             with _hurried_by(stop_requests, server):
-                server.stop(grace_s=grace_s)
+                server.stop(grace_s=grace_s, timeout_s=grace_s + STOP_S)
             watch.join()
 
 
@@ -163,6 +166,8 @@ def _announce(server: AppServer) -> None:
         if listener.ready_url is not None:
             click.echo(f"readyz: {listener.ready_url}", err=True)
             click.echo(f"healthz: {listener.health_url}", err=True)
+    if server.metrics_url is not None:
+        click.echo(f"metrics: {server.metrics_url}", err=True)
 
 
 def _watch(server: AppServer, stop_requests: _StopRequests) -> None:

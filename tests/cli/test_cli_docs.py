@@ -9,6 +9,7 @@ import pytest
 from trunkline import Limits
 from trunkline_cli.attach import attach
 from trunkline_cli.serve import serve
+from trunkline_cli.status import status
 from trunkline_cli.threads import threads
 from trunkline_cli.token import token
 
@@ -16,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 LIMITS = {field.name for field in dataclasses.fields(Limits)}
 
 
-@pytest.mark.parametrize("command", [attach, serve, threads, token])
+@pytest.mark.parametrize("command", [attach, serve, status, threads, token])
 def test_the_page_names_every_option_and_its_variable(command: click.Command) -> None:
     text = (DOCS / "commands.md").read_text()
     for option in command.params:

@@ -29,6 +29,7 @@ NEEDS = {
     "turn/steer": "drive",
     "turn/interrupt": "drive",
     "thread/delete": "admin",
+    "trunkline/status": "admin",
 }
 """Everything else needs `attach`."""
 

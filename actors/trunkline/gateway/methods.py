@@ -6,6 +6,7 @@ from trunkline.access import Scope
 from trunkline.protocol.methods import METHODS, Answerer, Method
 from trunkline.protocol.methods import read_call as read_own_call
 from trunkline.protocol.params import Params
+from trunkline.status import STATUS_METHOD
 from trunkline.types import Json
 
 __all__ = ["PassedParams", "read_call"]
@@ -44,7 +45,7 @@ def read_call(name: str, raw_params: Json) -> tuple[Method, Params]:
         RpcError: -32602, for the params of a method that is answered here.
 
     """
-    if name == "initialize":
+    if name in ("initialize", STATUS_METHOD):
         return read_own_call(name, raw_params)
     known = METHODS.get(name)
     thread_id = raw_params.get("threadId") if type(raw_params) is dict else None

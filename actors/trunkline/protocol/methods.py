@@ -97,6 +97,7 @@ _TURN_FIELDS = (
 
 _ROWS = (
     Method("initialize", InitializeParams, Answerer.CONNECTION),
+    Method("trunkline/status", EmptyParams, Answerer.CONNECTION, scope=Scope.ADMIN),
     Method(
         "mock/experimentalMethod", EmptyParams, Answerer.CONNECTION, scope=Scope.ATTACH, experimental=True
     ),

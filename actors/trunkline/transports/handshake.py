@@ -50,6 +50,8 @@ class Site:
     """Who may come in. The health pages are for everybody that it does not refuse outright."""
     pages: Mapping[str, Callable[[], Page]] = field(default_factory=dict)
     """By path; for those with a credential, if one is asked for."""
+    refused: Callable[[str], None] = lambda _: None
+    """Told about everybody who is not let in: why, in one word."""
     upgrades: bool = True
     """Whether any other path becomes a WebSocket."""
 
@@ -103,6 +105,19 @@ class Handshake:
         if protocol.handshake_exc is not None or self._size > MAX_HEAD_BYTES:
             self.is_done = True
         return rest
+
+    def refuse(self, response: bytes) -> bytes:
+        """Return what to answer to a request that does not become a WebSocket, after telling who counts.
+
+        Args:
+            response: of the protocol; empty if there is none.
+
+        """
+        answer = response or self.answer_to_junk()
+        status = answer[9:12].decode()  # "HTTP/1.1 401 Unauthorized"
+        if status[0] in "45":
+            self._site.refused(f"http{status}")
+        return answer
 
     def answer_to_junk(self) -> bytes:
         """Return the response to what is no request that the protocol can read, and leaves unanswered."""

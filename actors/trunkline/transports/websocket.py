@@ -154,6 +154,7 @@ class WebSocketListener:
     def _add(self, sock: socket.socket, name: str, address: str) -> None:
         welcome = Welcome.CLOSED if self._is_closing else self._crowd.enter(address)
         if welcome is Welcome.CLOSED:
+            self._site.refused("crowd")
             sock.close()
             return
         if welcome is Welcome.TURNED_AWAY:

@@ -314,7 +314,7 @@ class WebSocketLink:
         self._handshake = None
         response = b"".join(self._protocol.data_to_send())
         if self._protocol.state is not _PROTOCOL_OPEN:
-            self._outbox.put_last(response or handshake.answer_to_junk())
+            self._outbox.put_last(handshake.refuse(response))
             self._linger()
             return
         self._put(response)
@@ -424,8 +424,9 @@ class WebSocketLink:
 
     def _on_handshake_timeout(self) -> None:
         logger.info("- %s: no handshake within %s s", self.name, self._limits.handshake_timeout_s)
+        assert self._handshake is not None
+        self._outbox.put_last(self._handshake.refuse(TIMED_OUT))
         self._handshake = None
-        self._outbox.put_last(TIMED_OUT)
         self._linger()
 
     def _cut(self, closed: Closed) -> None:

@@ -1,0 +1,92 @@
+"""A server at a glance: what it counts and what there is, as one JSON object.
+
+`trunkline/status` answers with it, `AppServer.status` returns it, and the metrics are made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trunkline.admission import Slots
+from trunkline.messages import Ref
+from trunkline.metrics import Metrics, Sizes
+from trunkline.types import JsonObject
+from trunkline.version import VERSION
+
+__all__ = ["STATUS_METHOD", "status_json"]
+
+STATUS_METHOD = "trunkline/status"
+
+
+def status_json(
+    metrics: Metrics, slots: Slots, store: Ref | None, *, uptime_s: float, is_ready: bool
+) -> JsonObject:
+    """Return the status. Any thread; it waits for nobody and holds nobody up.
+
+    Args:
+        metrics: the server's.
+        slots: of the requests under way.
+        store: the actor that keeps threads; None if there is none.
+        uptime_s: seconds since the start.
+        is_ready: whether connections are taken.
+
+    """
+    survey = None if metrics.survey is None else metrics.survey()
+    counts = metrics.sum()
+    answered: dict[str, dict[str, int]] = {}
+    for (method, result), count in sorted(counts.answers.items()):
+        answered.setdefault(method, {})[result] = count
+    connections = () if survey is None else survey.connections
+    threads = () if survey is None else survey.threads
+    return {
+        "version": VERSION,
+        "uptimeS": round(uptime_s, 3),
+        "isReady": is_ready,
+        "connections": {
+            "open": len(connections),
+            "initialized": 0 if survey is None else survey.initialized,
+            "opened": counts.opened,
+            "closed": {str(code): count for code, count in sorted(counts.closes.items())},
+        },
+        "subscriptions": counts.subscriptions,
+        "threads": {"loaded": len(threads)},
+        "turns": {
+            "running": 0 if survey is None else survey.running,
+            "ended": dict(sorted(counts.turns.items())),
+        },
+        "requests": {"inFlight": slots.taken, "answered": answered},
+        "deliveries": counts.deliveries,
+        "flushedBytes": _sizes_json(counts.flushes),
+        "mailboxes": {
+            "router": _depths(() if survey is None else (survey.router,)),
+            "connection": _depths(connections),
+            "thread": _depths(threads),
+            "store": _depths(() if store is None else (store,)),
+        },
+        "slowConsumers": dict(sorted(counts.slow.items())),
+        "refusals": dict(sorted(counts.refusals.items())),
+        "storeCommitsUs": _sizes_json(counts.commits_us),
+    }
+
+
+def _depths(refs: Iterable[Ref]) -> JsonObject:
+    depths = [_depth(ref) for ref in refs]
+    return {"messages": sum(depths), "deepest": max(depths, default=0)}
+
+
+def _depth(ref: Ref) -> int:
+    inbox = ref.actor_inbox
+    # A pooled actor's, or the queue of one with an OS thread of its own.
+    messages = getattr(inbox, "messages", None)
+    return len(messages) if messages is not None else int(inbox.qsize())  # type: ignore[attr-defined]
+
+
+def _sizes_json(sizes: Sizes) -> JsonObject:
+    """Return a histogram: how many there are below each power of two, up to the largest there is."""
+    below: dict[str, int] = {}
+    count = 0
+    for exponent, at in enumerate(sizes.buckets):
+        count += at
+        if at:
+            below[str(2**exponent)] = count
+    return {"count": count, "sum": sizes.total, "below": below}
