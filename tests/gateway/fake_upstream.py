@@ -14,9 +14,9 @@ A turn's text is what it does, a word and its arguments:
     orphan        the same, and leaves a process behind that holds its standard output
 
 Methods: `later/…` is answered when `now` comes; `refuse/…` is refused; `shout` sends a notification of no
-thread; `complain` writes to standard error; `seen` tells the methods that came. Every other one is answered
-with itself. `spawn` starts a thread that nobody asked for, and asks for an approval in it. `deaf` does not
-heed the end of its input, `shy` refuses to be initialized.
+thread; `spoil` sends one that is not as it should be; `complain` writes to standard error; `spawn` starts a
+thread that nobody asked for, and asks for an approval in it; `seen` tells the methods that came. Every other
+one is answered with itself. `deaf` does not heed the end of its input, `shy` refuses to be initialized.
 """
 
 from __future__ import annotations
@@ -134,6 +134,10 @@ class Upstream:
         held, self.held_resumes = self.held_resumes, []
         for each in held:
             self.started(each, each["params"]["threadId"])
+        self.reply(request, {})
+
+    def on_spoil(self, request: JsonObject, params: JsonObject) -> None:
+        self.notify("thread/closed", threadId=5)
         self.reply(request, {})
 
     def on_complain(self, request: JsonObject, params: JsonObject) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.upstreams import Gateway
 from helpers import PATIENCE_S, UNKNOWN_ID, Client, Message, text_input
+from trunkline import Notification, Prompt
 from trunkline.messages import ThreadIdle
 from trunkline.types import ThreadId
 
@@ -162,6 +163,29 @@ def test_a_large_message_reaches_everybody_whole(gateway: Gateway) -> None:
 
     assert len(text_of(alice)) == 4 * 1024 * 1024
     assert text_of(alice) == text_of(bob)
+
+
+def test_a_client_in_the_process_is_told_the_same(gateway: Gateway) -> None:
+    alice, _, thread_id = two(gateway)
+    with gateway.house.server.connect() as host:
+        host.initialize("host").get(timeout=PATIENCE_S)
+        resumed = host.request("thread/resume", {"threadId": thread_id}).get(timeout=PATIENCE_S)
+        echo = host.request("brand/new", {"a": [1]}).get(timeout=PATIENCE_S)
+        drive(alice, thread_id, "ask rm")
+        said = []
+        while True:
+            delivery = host.receive(PATIENCE_S)
+            if isinstance(delivery, Prompt):
+                assert delivery.params["command"] == "rm"
+                delivery.answer({"decision": "accept"})
+            elif isinstance(delivery, Notification) and delivery.method == DELTA:
+                said.append(delivery.params["delta"])
+            elif isinstance(delivery, Notification) and delivery.method == "turn/completed":
+                break
+
+    assert resumed["thread"]["id"] == thread_id
+    assert echo == {"method": "brand/new", "params": {"a": [1]}}
+    assert "".join(said) == '{"decision": "accept"}'
 
 
 # Joining

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 import codex_models
 from codex_models import check_message
 from conftest import Serve
+from gateway.upstreams import FAKE
 from helpers import Client, Message
+from trunkline.engine import ConversationEngine
 
 pytestmark = pytest.mark.skipif(
     not codex_models.are_installed(), reason="needs the packages of the extra: pip install '.[interop]'"
@@ -95,3 +99,20 @@ def test_whatever_a_client_of_the_tests_receives_is_checked(
     assert ("", ("initialize",)) in checked
     assert ("", ("turn/start",)) in checked
     assert ("item/completed", ()) in checked
+
+
+def test_a_server_that_sends_what_codex_cannot_read_fails_the_test(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = serve().connect()
+    monkeypatch.setattr(ConversationEngine, "_compute_status", lambda _: {"type": "thoughtful"})
+
+    with pytest.raises(AssertionError, match=r"^Codex cannot read .*thoughtful"):
+        alice.run_turn(alice.start_thread(), "text hello")
+
+
+def test_so_does_an_upstream_behind_the_gateway(serve: Serve, tmp_path: Path) -> None:
+    alice = serve(upstream=(sys.executable, str(FAKE), str(tmp_path))).connect()
+
+    with pytest.raises(AssertionError, match=r"^Codex cannot read .*thread/closed"):
+        alice.request("spoil")
