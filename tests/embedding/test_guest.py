@@ -16,7 +16,7 @@ import pytest
 from pykka.debug import log_thread_tracebacks
 
 from embedding.hosts import Inbox, get, initialized, start_thread, start_turn
-from houses import ROOT
+from houses import ROOT, Puppets
 from trunkline import Agent, AppServer, Config, ConfigError, Limits, RpcError, Turn
 from trunkline.config import Settings
 from trunkline.testing import WebSocketWire
@@ -203,10 +203,10 @@ def test_the_actors_of_a_server_are_in_pykkas_registry_and_answer_as_any_do() ->
         get(connection.request("thread/loaded/list"))
 
 
-def test_a_dump_of_all_threads_says_who_does_what(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dump_of_all_threads_says_who_does_what(puppets: Puppets, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     hold, held = threading.Event(), threading.Event()
-    with AppServer(listen=LISTEN, agent="script") as server:
+    with AppServer(listen=LISTEN, agent=puppets) as server:
 
         def stand(_: Any) -> None:
             held.set()
@@ -215,7 +215,8 @@ def test_a_dump_of_all_threads_says_who_does_what(caplog: pytest.LogCaptureFixtu
         server.method("acme/stand")(stand)
         wire = WebSocketWire(server.listeners[0].url)
         connection = initialized(server)
-        start_turn(connection, start_thread(connection), "sleep 60")
+        start_turn(connection, start_thread(connection), "x")
+        puppets.next_turn()
         connection.request("acme/stand")
         assert held.wait(PATIENCE_S)
         log_thread_tracebacks()
