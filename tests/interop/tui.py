@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,19 @@ class CodexTerminal(Terminal):
         url: of the server.
         place: an empty directory, for the client's configuration.
         args: more arguments of `codex`.
+        variables: more of its environment.
 
     """
 
-    def __init__(self, url: str, place: Path, *args: str, columns: int = 100, rows: int = 32) -> None:
+    def __init__(
+        self,
+        url: str,
+        place: Path,
+        *args: str,
+        columns: int = 100,
+        rows: int = 32,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         binary = codex_binary()
         assert binary is not None
         home, work = place / "home", place / "work"
@@ -59,6 +69,7 @@ class CodexTerminal(Terminal):
                 "HTTP_PROXY": _NOWHERE,
                 "HTTPS_PROXY": _NOWHERE,
                 "NO_PROXY": "127.0.0.1,localhost",
+                **(variables or {}),
             },
         )
 

@@ -16,6 +16,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
             *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
             *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", str(key), "-out", str(cert)),
         ],
         check=True,
