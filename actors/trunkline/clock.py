@@ -1,8 +1,8 @@
 """The clock by which a server waits: the machine's, unless a test moves one of its own.
 
 Every deadline of a server (unloading, the time limits of turns and prompts, stalled clients, handshakes)
-is a moment on one clock. Two edges wait for such moments, the timers and the I/O loop; both ask the
-clock for how long. The times of day that threads and items report are always the machine's.
+is a moment on one clock. Two edges wait for such moments, the timers and the I/O loop, and agents do; all
+ask the clock for how long. The times of day that threads and items report are always the machine's.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ class Clock:
 
         Returns:
             0 or more; None if it may wait until it is woken by what it gave to `watch`.
+
+        """
+        return min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT_S)
+
+    def nap_s(self, deadline: float) -> float:
+        """Return the same for a thread that nothing wakes when the clock is moved: never None.
+
+        Args:
+            deadline: the moment for which it waits, on `monotonic`.
 
         """
         return min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT_S)

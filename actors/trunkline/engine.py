@@ -473,6 +473,7 @@ class ConversationEngine:
             cwd=Path(record.cwd),
             approval_policy=record.approval_policy,
             emit=emit,
+            clock=self._context.timers.clock,
         )
 
     def _run_agent(self, handle: Turn) -> None:

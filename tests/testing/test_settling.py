@@ -10,10 +10,19 @@ import pytest
 
 from conftest import Serve
 from houses import look_into
-from trunkline import AppServer, Config
+from trunkline import AppServer, Config, Turn
 from trunkline.actor import Dispatcher, PooledActor
 from trunkline.local.engine import LocalEngine
-from trunkline.testing import InProcessWire, ManualClock, RunningServer, fence, running_server, settle
+from trunkline.testing import (
+    InProcessWire,
+    ManualClock,
+    RunningServer,
+    ScriptedAgent,
+    fence,
+    running_server,
+    settle,
+    text_input,
+)
 
 CHAIN = 2000
 
@@ -225,6 +234,49 @@ def test_the_timers_of_sockets_go_by_the_same_clock(serve: Serve) -> None:
         clock.advance(1000.0)
         silent.settimeout(30)
         assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_an_agent_waits_by_its_turn_goes_by_the_same_clock() -> None:
+    clock = ManualClock()
+    waiting = threading.Event()
+    steers: list[object] = []
+
+    def wait(turn: Turn) -> None:
+        waiting.set()
+        turn.sleep(3600.0)
+        turn.say("an hour later")
+        steers.append(turn.wait_steer(timeout_s=0))
+        steers.append(turn.wait_steer(timeout_s=3600.0))
+
+    with running_server(agent=ScriptedAgent(wait), clock=clock) as server:
+        client = server.connect("alice")
+        thread_id = client.start_thread()
+        turn_id = client.start_turn(thread_id, "")
+        assert waiting.wait(30)
+        while "item/agentMessage/delta" not in client.methods():
+            clock.advance(1800.0)
+            client.fence(thread_id)
+        while "turn/completed" not in client.methods():
+            clock.advance(1800.0)
+            client.fence(thread_id)
+        assert client.wait_turn(turn_id)["status"] == "completed"
+    assert steers == [None, None]
+
+
+def test_an_agent_that_waits_by_a_clock_that_stands_still_can_be_interrupted_and_steered() -> None:
+    def wait(turn: Turn) -> None:
+        assert turn.wait_steer(timeout_s=1.0) is not None
+        turn.say("steered")
+        turn.sleep(1.0)
+
+    with running_server(agent=ScriptedAgent(wait), clock=ManualClock()) as server:
+        client = server.connect("alice")
+        thread_id = client.start_thread()
+        turn_id = client.start_turn(thread_id, "")
+        client.request("turn/steer", threadId=thread_id, expectedTurnId=turn_id, input=text_input("more"))
+        client.wait("item/agentMessage/delta")
+        client.request("turn/interrupt", threadId=thread_id, turnId=turn_id)
+        assert client.wait_turn(turn_id)["status"] == "interrupted"
 
 
 def test_one_clock_may_be_that_of_several_servers_and_outlive_them() -> None:

@@ -29,6 +29,7 @@ from trunkline.agents.events import (
     PromptRaised,
     TurnEvent,
 )
+from trunkline.clock import Clock
 from trunkline.errors import TurnInterrupted
 from trunkline.protocol.ids import uuid7
 from trunkline.types import JsonObject, ThreadId, TurnId
@@ -172,6 +173,7 @@ class Turn:
         cwd: Path,
         approval_policy: ApprovalPolicy,
         emit: Callable[[TurnEvent], None],
+        clock: Clock | None = None,
     ) -> None:
         self.thread_id = thread_id
         self.turn_id = turn_id
@@ -183,6 +185,7 @@ class Turn:
         """The thread's working directory; it need not exist."""
         self.approval_policy = approval_policy
         self._emit = emit
+        self._clock = clock or Clock()
         self._interrupted = threading.Event()
         # Inputs that came while the turn was running; None wakes a waiter after an interrupt.
         self._steers: queue.SimpleQueue[tuple[JsonObject, ...] | None] = queue.SimpleQueue()
@@ -206,7 +209,7 @@ class Turn:
 
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`, or until the turn is interrupted."""
-        self._interrupted.wait(seconds)
+        self.wait_interrupted(seconds)
         self.check()
 
     def wait_interrupted(self, timeout_s: float | None = None) -> bool:
@@ -216,7 +219,13 @@ class Turn:
             False if `timeout_s` seconds passed first.
 
         """
-        return self._interrupted.wait(timeout_s)
+        if timeout_s is None:
+            return self._interrupted.wait()
+        deadline = self._clock.monotonic() + timeout_s
+        while not self._interrupted.wait(self._clock.nap_s(deadline)):
+            if self._clock.monotonic() >= deadline:
+                return False
+        return True
 
     @contextmanager
     def on_interrupt(self, callback: Callable[[], None]) -> Iterator[None]:
@@ -243,12 +252,16 @@ class Turn:
 
         """
         self.check()
-        try:
-            steer = self._steers.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        self.check()
-        return steer
+        deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
+        while True:
+            try:
+                steer = self._steers.get(timeout=None if deadline is None else self._clock.nap_s(deadline))
+            except queue.Empty:
+                if deadline is not None and self._clock.monotonic() >= deadline:
+                    return None
+            else:
+                self.check()
+                return steer
 
     # Items
 

@@ -8,13 +8,16 @@ from trunkline.clock import Clock
 
 __all__ = ["ManualClock"]
 
+_NAP_S = 0.01
+"""Seconds of real time after which an agent that waits looks at the clock again."""
+
 
 class ManualClock(Clock):
     """The clock of a server, moved by hand. One clock may be that of several servers.
 
     What runs by it: unloading, the time limits of turns and prompts, an interrupted agent's grace,
-    stalled clients, handshakes and closing handshakes. What does not: an agent's own waiting
-    (`Turn.sleep`), `AppServer.stop`, and the times of day that threads and items report.
+    stalled clients, handshakes and closing handshakes, and what an agent waits by its `Turn`. What does
+    not: `AppServer.stop`, and the times of day that threads and items report.
 
     Examples:
         >>> clock = ManualClock()
@@ -40,6 +43,10 @@ class ManualClock(Clock):
     def wait_s(self, deadline: float) -> float | None:
         """Return 0 for a moment that has come, else None: real time brings none nearer."""
         return 0.0 if deadline <= self._now else None
+
+    def nap_s(self, deadline: float) -> float:
+        """Return 0 for a moment that has come, else a moment of real time, after which to look again."""
+        return 0.0 if deadline <= self._now else _NAP_S
 
     def watch(self, look: Callable[[], None]) -> None:
         """Have `look` called by each `advance`."""
