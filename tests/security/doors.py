@@ -79,10 +79,10 @@ class Open:
         return sock
 
     def ask(self, url: str, request: bytes, cafile: Path | None = None) -> Answer:
-        """Send a request and return the response."""
-        sock = self.socket(url, cafile)
-        sock.sendall(request)
-        return read_answer(sock)
+        """Send a request, return the response, and leave."""
+        with self.socket(url, cafile) as sock:
+            sock.sendall(request)
+            return read_answer(sock)
 
     def client(self, url: str, name: str, *lines: str, cafile: Path | None = None) -> Client:
         """Return a client whose upgrade has these header lines, after its handshake."""
