@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 
 from cli.cables import Cable
 from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
-from cli.screens import CTRL_C, CTRL_D, Terminal
+from cli.screens import CTRL_C, Terminal
 
 READY = re.compile(r"^> *$", re.MULTILINE)
 ASKED = re.compile(r"Allow\? \S+$")
@@ -171,17 +171,9 @@ def test_ctrl_c_ends_the_wait_and_says_what_was_not_sent(server: Server) -> None
         assert terminal.text.endswith("\nnot sent: rm -r everything")
 
 
-def test_ctrl_d_ends_the_wait_too(server: Server) -> None:
-    with Cable(server.url) as cable, attached(cable.url) as terminal:
-        cable.cut()
-        terminal.wait_for(AWAY)
-        terminal.type(CTRL_D)
-        assert terminal.wait_end() == 0
-
-
 def test_a_connection_that_is_lost_again_and_again_comes_back(server: Server) -> None:
     with Cable(server.url) as cable, attached(cable.url) as terminal:
-        for number in range(4):
+        for number in range(2):
             cable.cut()
             terminal.wait_for(AWAY)
             cable.mend()
@@ -267,30 +259,22 @@ def test_a_pipe_goes_on_with_its_next_line_over_a_kill(store: list[str]) -> None
             assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_pipe_whose_turn_was_cut_by_a_kill_says_so_and_exits_1(store: list[str]) -> None:
-    with Server("--agent", "script", *store) as first, piped(first.url) as process:
-        feed(process, "sleep 1000\ntext after\n")
-        wait_for_turn(first.url)
+def test_a_pipe_whose_turn_was_cut_by_a_kill_says_so_and_exits_1(store: list[str], tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with Server(*store) as first, piped(first.url, "--yes") as process:
+        feed(process, f"echo begun; read line < {fifo}\necho after\n")
+        assert read_line(process) == "begun\n"
         first.kill()
-        with Server("--agent", "script", *store, port=first.port):
+        with Server(*store, port=first.port):
             assert process.stdin is not None
             process.stdin.close()
             assert read_line(process) == "after\n"
             assert process.wait(PATIENCE_S) == 1
         assert process.stderr is not None
         assert "\nturn interrupted\n" in process.stderr.read()
-
-
-def wait_for_turn(url: str) -> None:
-    """Wait until a thread of the server runs a turn."""
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        listed = subprocess.run(
-            command("threads", url), capture_output=True, text=True, env=ENVIRONMENT, check=True
-        )
-        if " active " in listed.stdout:
-            return
-    raise AssertionError("no turn has begun")
+    with contextlib.suppress(OSError):  # the command outlives a server that is killed; now it ends
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def test_a_pipe_gives_up_in_the_end() -> None:
@@ -307,14 +291,13 @@ def test_a_pipe_gives_up_in_the_end() -> None:
         )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_wait_of_a_pipe(number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_the_wait_of_a_pipe() -> None:
     with Server("--agent", "script") as server, piped(server.url) as process:
         feed(process, "text one\n")
         assert read_line(process) == "one\n"
         server.kill()
         wait_error(process, LOST)
-        process.send_signal(number)
-        assert process.wait(PATIENCE_S) == code
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 143
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()

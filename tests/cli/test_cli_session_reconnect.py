@@ -14,7 +14,7 @@ from trunkline_cli.client import (
     ServerGone,
     ServerRequest,
 )
-from trunkline_cli.console import InputEnded, Interrupt, Line
+from trunkline_cli.console import InputEnded, Interrupt, Leave, Line, UserInput
 from trunkline_cli.reconnect import GaveUp, NotBack, Reopened, TryFailed
 
 COMMAND = "item/commandExecution/requestApproval"
@@ -324,6 +324,15 @@ def test_who_leaves_is_told_what_was_not_sent() -> None:
     stage.take(Interrupt())
     assert stage.exit_code == 130
     assert stage.console.shown.endswith("not sent: rm x\n")
+
+
+@pytest.mark.parametrize(("message", "code"), [(Interrupt(), 130), (InputEnded(), 0), (Leave(143), 143)])
+def test_whatever_ends_a_session_ends_the_wait(message: UserInput, code: int) -> None:
+    stage = at_5()
+    stage.start_turn()
+    lose(stage)
+    stage.take(message)
+    assert stage.exit_code == code
 
 
 def test_what_ends_the_attempts_ends_the_session() -> None:
