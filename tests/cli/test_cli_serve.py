@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
+from trunkline import AppServer, Config
 from trunkline_cli.client import (
     Client,
     ClientError,
@@ -256,6 +257,46 @@ def test_stdio_and_a_socket_can_be_served_together() -> None:
             with open_client(url, ignore) as other:
                 assert other.request("thread/loaded/list")["data"] == [thread_id]
         assert process.returncode == 0
+
+
+def test_several_sockets_lead_to_the_same_threads() -> None:
+    with Server("--agent", "script", "--listen", "ws://[::1]:0") as server:
+        assert server.process.stderr is not None
+        other_url = server.process.stderr.readline().removeprefix("listening on: ").strip()
+        assert other_url.startswith("ws://[::1]:")
+        for _ in range(2):  # the health URLs
+            server.process.stderr.readline()
+        with open_client(server.url, ignore) as one, open_client(other_url, ignore) as other:
+            thread_id = one.request("thread/start")["thread"]["id"]
+            assert other.request("thread/loaded/list")["data"] == [thread_id]
+
+
+def test_a_server_that_listens_nowhere_has_clients_in_its_process_only() -> None:
+    with AppServer(Config(listen=("off",), agent="script")) as server, server.connect() as client:
+        assert list(server.listeners) == []
+        client.initialize("test").get(timeout=PATIENCE_S)
+        assert client.request("thread/loaded/list").get(timeout=PATIENCE_S)["data"] == []
+
+
+def test_an_agent_is_found_by_the_name_of_its_class(tmp_path: Path) -> None:
+    (tmp_path / "parrots.py").write_text(
+        "from trunkline import Agent\n"
+        "class Parrot(Agent):\n"
+        "    def run_turn(self, turn):\n"
+        "        with turn.message() as message:\n"
+        "            message.write(f'{turn.text}, {turn.text}')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    result = subprocess.run(
+        command("attach", "--agent", "parrots:Parrot"),
+        input="hello\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+        check=False,
+    )
+    assert (result.stdout, result.returncode) == ("hello, hello\n", 0)
 
 
 def test_no_reason_to_stop_is_missed_before_somebody_waits_for_it() -> None:
