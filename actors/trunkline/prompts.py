@@ -26,10 +26,12 @@ class _Prompt:
 
     __slots__ = ("event", "is_turns", "kind", "left", "method", "misfits", "reply")
 
-    def __init__(self, method: str, reply: Callable[[Answer], None], *, is_turns: bool) -> None:
+    def __init__(
+        self, method: str, reply: Callable[[Answer], None], kind: PromptKind, *, is_turns: bool
+    ) -> None:
         self.method = method
         self.is_turns = is_turns
-        self.kind: PromptKind = prompt_kind(method)
+        self.kind = kind
         self.event: Event | None = None
         self.reply = reply
         self.left: dict[ConnectionId, Ref] = {}
@@ -77,12 +79,20 @@ class Prompts:
     def __len__(self) -> int:
         return len(self._open)
 
-    def new(self, method: str, reply: Callable[[Answer], None], *, is_turns: bool = True) -> int:
+    def new(
+        self,
+        method: str,
+        reply: Callable[[Answer], None],
+        kind: PromptKind | None = None,
+        *,
+        is_turns: bool = True,
+    ) -> int:
         """Open a prompt, which counts from now on; `publish` sends it.
 
         Args:
             method: the server request.
             reply: called once, with how it was settled; must not block.
+            kind: what an answer must look like; None for what the protocol says of the method.
             is_turns: whether it is the running turn's, and ends with that.
 
         Returns:
@@ -90,7 +100,7 @@ class Prompts:
 
         """
         prompt_id = next(self._ids)
-        self._open[prompt_id] = _Prompt(method, reply, is_turns=is_turns)
+        self._open[prompt_id] = _Prompt(method, reply, kind or prompt_kind(method), is_turns=is_turns)
         if is_turns and self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
         self._on_new(prompt_id)

@@ -9,6 +9,7 @@ A turn's text is what it does, a word and its arguments:
     begin TEXT    starts a message, says TEXT, and leaves the turn running; `more TEXT` and `end` go on,
                   sent as turns or steers
     ask TEXT      asks for an approval and says what came of it
+    elicit TEXT   does the same as a server of tools
     withdraw      asks for an approval and drops it itself
     die           says half a message and ends the process
     orphan        the same, and leaves a process behind that holds its standard output
@@ -256,6 +257,13 @@ class Upstream:
         prompt_id = 1000 + len(self.seen)
         self.prompts[prompt_id] = (thread_id, text)
         self.prompt(prompt_id, thread_id)
+
+    def do_elicit(self, thread_id: str, text: str) -> None:
+        prompt_id = 1000 + len(self.seen)
+        self.prompts[prompt_id] = (thread_id, text)
+        form = {"mode": "form", "message": text, "requestedSchema": {"type": "object", "properties": {}}}
+        params = {"threadId": thread_id, "turnId": self.turns[thread_id]["id"], "serverName": "s", **form}
+        self.write({"id": prompt_id, "method": "mcpServer/elicitation/request", "params": params})
 
     def do_withdraw(self, thread_id: str, _: str) -> None:
         self.do_ask(thread_id, "nothing")

@@ -11,6 +11,7 @@ from trunkline.messages import ThreadIdle
 from trunkline.types import ThreadId
 
 DELTA = "item/agentMessage/delta"
+ELICITATION = "mcpServer/elicitation/request"
 APPROVAL = "item/commandExecution/requestApproval"
 
 
@@ -311,6 +312,29 @@ def test_a_prompt_goes_to_every_subscriber_and_the_first_answer_goes_back(gatewa
     assert text_of(alice) == '{"decision": "accept"}'
     assert alice.methods().count("serverRequest/resolved") == 1
     assert bob.methods().count("serverRequest/resolved") == 1
+
+
+def test_an_answer_without_anything_does_not_speak_for_those_who_can_decide(gateway: Gateway) -> None:
+    alice, bob, thread_id = two(gateway)
+    drive(alice, thread_id, "elicit a form")
+    prompt, same = alice.wait(ELICITATION), bob.wait(ELICITATION)
+
+    alice.answer(prompt["id"], {})
+    alice.fence(thread_id)
+    bob.answer(same["id"], {"action": "accept", "content": {}})
+
+    bob.wait("turn/completed")
+    assert text_of(bob) == '{"action": "accept", "content": {}}'
+
+
+def test_a_decision_that_only_the_upstream_knows_goes_back_to_it(gateway: Gateway) -> None:
+    alice, _, thread_id = two(gateway)
+    drive(alice, thread_id, "ask rm")
+
+    alice.decide(alice.wait(APPROVAL), "acceptOnTuesdays")
+
+    alice.wait("turn/completed")
+    assert text_of(alice) == '{"decision": "acceptOnTuesdays"}'
 
 
 def test_a_client_that_refuses_a_prompt_has_the_upstream_told_so(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from trunkline.actor import post
 from trunkline.agents.events import Answer
 from trunkline.engines import ENDS_THREAD, Handlers, Seat
 from trunkline.errors import RpcError
+from trunkline.gateway.answers import upstream_prompt
 from trunkline.gateway.messages import (
     Answered,
     Ask,
@@ -41,6 +42,9 @@ __all__ = ["GatewayEngine"]
 
 _ENDS = frozenset({"thread/closed", "thread/archived", "thread/deleted"})
 """Notifications after which the upstream has the thread no more."""
+
+_BEGINS = frozenset({"turn/start", "review/start", "thread/compact/start", "thread/shellCommand"})
+"""Requests of the reference that begin a turn."""
 
 _AGAIN = "again"
 """The tag of our own resume after the upstream has been started again."""
@@ -89,8 +93,8 @@ class GatewayEngine:
         self._open_prompts: dict[RequestId, int] = {}
         # Those that were answered here, in the running turn: one may still be on its way here once more.
         self._settled: set[RequestId] = set()
-        # Requests that are with the upstream.
-        self._asked = 0
+        # Requests that are with the upstream, and may begin a turn.
+        self._beginning = 0
         # Requests that will make their connection a subscriber.
         self._resuming: list[Request] = []
         # What has to wait for that: the unsubscribing of the same connections.
@@ -125,7 +129,7 @@ class GatewayEngine:
     @property
     def is_busy(self) -> bool:
         """Whether it does, or may be about to."""
-        return self.is_running or self._asked > 0
+        return self.is_running or self._beginning > 0 or bool(self._resuming)
 
     def begin(self) -> None:
         """Be the thread that the answer tells of."""
@@ -229,12 +233,13 @@ class GatewayEngine:
                 refused = answer.kind == "refused"
                 post(upstream, PromptSettled(message.generation, message.id, answer.result, refused))
 
-        self._open_prompts[message.id] = prompt_id = self._prompts.new(message.method, settle)
+        kind = upstream_prompt(message.method)
+        self._open_prompts[message.id] = prompt_id = self._prompts.new(message.method, settle, kind)
         self._prompts.publish(prompt_id, message.method, orjson.Fragment(message.params))
 
     def _on_answered(self, message: Answered) -> None:
         """Take the answer to a request back to who made it."""
-        self._asked -= 1
+        self._beginning -= message.ask.method in _BEGINS
         request = message.ask.request
         if message.ask.tag == _AGAIN:
             self._on_attached(message.error)
@@ -267,7 +272,7 @@ class GatewayEngine:
         self._ask(request.method.name, params.raw if isinstance(params, PassedParams) else None, request)
 
     def _ask(self, method: str, params: Json, request: Request | None = None, tag: str = "") -> None:
-        self._asked += 1
+        self._beginning += method in _BEGINS
         post(self._upstream, Ask(method, params, request, self._seat.actor_ref, tag))
 
     def _resume(self, request: Request) -> None:
