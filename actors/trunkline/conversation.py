@@ -23,6 +23,7 @@ from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
 from trunkline.protocol.values import Encoded, given
 from trunkline.store.base import (
+    ITEM_OVERHEAD,
     ItemPlace,
     StoredItem,
     StoredThread,
@@ -139,6 +140,12 @@ class TurnState:
         """The turn's id."""
         return self.record.id
 
+    def size(self) -> int:
+        """Return the bytes of its completed items, with what is around them."""
+        return sum(
+            ITEM_OVERHEAD + (0 if item.body is None else item.body.size) for item in self.items.values()
+        )
+
     def open_items(self) -> list[Item]:
         """Return the items that are not complete, oldest first."""
         return [item for item in self.items.values() if item.body is None]
@@ -242,6 +249,8 @@ class Conversation:
         """The turn that is running; it is the last of `turns`."""
         self.turns: list[TurnState] = []
         """Oldest first; without those that are left out."""
+        # Bytes of the items of `turns` that have ended, as `TurnState.size` counts them.
+        self._size = 0
         self.left_out: ItemPlace | None = None
         """The newest item that is in the store only: it and all before it are not in `turns`."""
         if stored is not None:
@@ -254,6 +263,23 @@ class Conversation:
             TurnState(ended_record(turn.record), [Item.stored(item) for item in turn.items])
             for turn in stored.turns
         ]
+        self._size = sum(turn.size() for turn in self.turns)
+
+    def forget_older(self, max_bytes: int) -> None:
+        """Leave out the oldest turns if there are twice `max_bytes` of items. They must all be in the store.
+
+        No turn may be running.
+        """
+        if self._size <= 2 * max_bytes:
+            return
+        count = 0
+        while self._size > max_bytes and count < len(self.turns) - 1:
+            turn = self.turns[count]
+            count += 1
+            self._size -= turn.size()
+            newest = next(reversed(turn.items.values()), None)
+            self.left_out = ItemPlace(turn.id, 0 if newest is None else newest.position)
+        del self.turns[:count]
 
     @property
     def whole_turns(self) -> list[TurnState]:
@@ -293,6 +319,7 @@ class Conversation:
         turn = self.running
         assert turn is not None
         turn.end(status, error)
+        self._size += turn.size()
         self.running = None
         self.touch()
         return turn
@@ -314,6 +341,7 @@ class Conversation:
         """Drop a turn and all later ones; tell whether there is such a turn. None may be running."""
         for index, turn in enumerate(self.turns):
             if turn.id == from_turn_id:
+                self._size -= sum(dropped.size() for dropped in self.turns[index:])
                 del self.turns[index:]
                 self.touch()
                 return True

@@ -497,6 +497,8 @@ class ConversationEngine:
             self._publish_completed(state, item, item.cut())
         error = None if message is None else _turn_error(message)
         self._conversation.end_turn(status, error)
+        if self._is_kept:
+            self._conversation.forget_older(self._max_bytes)
         self._save_turn(state)
         self.publish_status()
         if error is not None:

@@ -191,6 +191,22 @@ def test_a_turn_that_is_larger_than_an_answer_comes_with_its_end(house: LocalHou
     assert len(walk(alice, "thread/items/list", 100, threadId=thread_id)) == 7
 
 
+def test_a_thread_that_stays_loaded_takes_no_more_memory_the_longer_it_gets(
+    house: LocalHouse, puppets: Puppets
+) -> None:
+    alice = house.connect()
+    thread_id = alice.start_thread()
+    turn_ids = []
+    for _ in range(3 * TURNS):
+        turn_ids.append(run_turn(alice, puppets, thread_id))
+        assert turns_in_memory(house, thread_id) < TURNS
+    assert ids(walk(alice, "thread/turns/list", 7, threadId=thread_id)) == turn_ids[::-1]
+    assert len(walk(alice, "thread/items/list", 7, threadId=thread_id)) == 2 * len(turn_ids)
+    alice.request("thread/revert", threadId=thread_id, beforeTurnId=turn_ids[TURNS])
+    turn_ids[TURNS:] = [run_turn(alice, puppets, thread_id) for _ in range(TURNS)]
+    assert ids(walk(alice, "thread/turns/list", 7, threadId=thread_id)) == turn_ids[::-1]
+
+
 @pytest.mark.parametrize("index", [0, 3, TURNS - 2])
 def test_a_revert_reaches_what_is_not_loaded(
     house: LocalHouse, long: tuple[Client, str, list[str]], puppets: Puppets, index: int

@@ -37,10 +37,15 @@ class Target:
 
 
 @contextmanager
-def ours() -> Iterator[Target]:
-    """Run `trunkline serve --agent script` with its defaults, and an SQLite store of its own."""
+def ours(store: str | None = None) -> Iterator[Target]:
+    """Run `trunkline serve --agent script` with its defaults.
+
+    Args:
+        store: its `--store`; None is an SQLite file of its own.
+
+    """
     with tempfile.TemporaryDirectory() as folder:
-        store = str(Path(folder) / "threads.sqlite3")
+        store = store or str(Path(folder) / "threads.sqlite3")
         process = subprocess.Popen(
             [*TRUNKLINE, "serve", "--listen", "ws://127.0.0.1:0", *SERVE, "--store", store],
             env=ENVIRONMENT,

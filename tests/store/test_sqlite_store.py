@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import pykka
 import pytest
 
 from trunkline.protocol.ids import uuid7
+from trunkline.store import checkpoints
 from trunkline.store.base import (
     Commit,
     Committed,
@@ -142,6 +144,24 @@ def test_a_read_that_ends_at_a_place_says_where_it_goes_on(desk: Desk) -> None:
     desk.tell(ListTurns(record.id, TurnQuery(9, is_descending=False, before=TURN), desk.ref, 1))
     listed = desk.answer()
     assert (listed.turns, listed.next_cursor) == ((), f"={TURN}")
+
+
+def test_the_log_of_writes_goes_into_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would grow for as long as the server runs."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_BYTES", 1_000_000)
+    monkeypatch.setattr(checkpoints, "LOG_BYTES", 4_000_000)
+    path = tmp_path / "threads.sqlite"
+    desk = Desk(path)
+    record = new_record()
+    desk.tell(SaveThread(record), save_turn(record.id))
+    deadline = time.monotonic() + PATIENCE_S
+    position = 0
+    while path.stat().st_size < 10_000_000:
+        position += 1
+        desk.tell(SaveItem(record.id, TURN, item(position, 20_000)))
+        assert desk.commit(record.id) == Committed()
+        assert time.monotonic() < deadline, "nothing goes into the file"
+    desk.store.stop()
 
 
 def test_the_newest_items_are_read_as_far_as_there_is_room(desk: Desk) -> None:

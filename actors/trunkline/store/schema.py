@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trunkline.errors import StartError
 
-__all__ = ["SCHEMA_VERSION", "open_memory", "open_reader", "open_writer"]
+__all__ = ["SCHEMA_VERSION", "open_checkpointer", "open_memory", "open_reader", "open_writer"]
 
 _MIGRATIONS = (
     # 1: threads, turns and items. What is looked for or sorted by has a column; the rest is JSON.
@@ -96,6 +96,11 @@ def open_memory() -> sqlite3.Connection:
     return connection
 
 
+def open_checkpointer(path: Path) -> sqlite3.Connection:
+    """Open the file for the thread that makes checkpoints."""
+    return _connect(path, "rw")
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open the file for the thread that reads it."""
     return _connect(path, "ro")
@@ -120,6 +125,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> Non
         # What is committed is in the page cache of the operating system: the death of the process loses
         # nothing of it. A power cut may lose the last commits; the file stays whole.
         connection.execute("PRAGMA synchronous = NORMAL")
+        # Checkpoints are made elsewhere: they wait for the disk, and commits would wait for them.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         _migrate(connection)
     except sqlite3.Error as error:
         raise StartError(f"cannot use the store {path}: {error}{_advice(error)}") from error

@@ -3,7 +3,7 @@
 An edge: a `pykka.ThreadingActor` whose thread may wait for the disk. What has come in while it wrote is
 written next, in one transaction (group commit), and then everybody is told. A file is read by a thread of
 its own, with a connection of its own, so that a long list or a large thread holds up no commit; it sees
-every write that was told before it.
+every write that was told before it. Checkpoints, which wait for the disk, have a third thread.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from trunkline.store.base import (
     ThreadRecord,
     TurnsListed,
 )
+from trunkline.store.checkpoints import Checkpoints
 from trunkline.store.locks import ThreadLocks
 from trunkline.store.reader import Answer, Question, answer
 from trunkline.store.schema import open_memory, open_reader, open_writer
@@ -77,6 +78,7 @@ class SqliteStore(pykka.ThreadingActor):
         super().__init__()
         self._locks: ThreadLocks | None = None
         self._reader: _Reader | None = None
+        self._checkpoints: Checkpoints | None = None
         if path is None:
             self._connection = open_memory()
         else:
@@ -84,6 +86,7 @@ class SqliteStore(pykka.ThreadingActor):
             try:
                 self._locks = ThreadLocks(path.with_name(path.name + "-lock"))
                 self._reader = _Reader(path)
+                self._checkpoints = Checkpoints(path)
             except (OSError, sqlite3.Error) as error:
                 self._connection.close()
                 raise StartError(f"cannot use the store {path}: {error}") from error
@@ -103,11 +106,15 @@ class SqliteStore(pykka.ThreadingActor):
         """Start to read."""
         if self._reader is not None:
             self._reader.start()
+        if self._checkpoints is not None:
+            self._checkpoints.start()
 
     def on_stop(self) -> None:
         """Close the file. What came before the stop is written."""
         if self._reader is not None:
             self._reader.stop()
+        if self._checkpoints is not None:
+            self._checkpoints.stop()
         if self._locks is not None:
             self._locks.close()
         self._connection.close()
@@ -170,6 +177,8 @@ class SqliteStore(pykka.ThreadingActor):
             if self._is_failing:
                 logger.warning("= store: it can be written again")
             self._is_failing = False
+            if self._checkpoints is not None:
+                self._checkpoints.written(writes)
             return
         if not self._is_failing:  # once, and not for every batch of a full disk
             logger.error("x store: it cannot be written: %s", error)
@@ -244,8 +253,10 @@ class SqliteStore(pykka.ThreadingActor):
 
     def _save_thread(self, message: SaveThread) -> None:
         record = message.record
-        data = msgspec.json.encode(record)
         kept = self._records.get(record.id)
+        if record == kept:
+            return
+        data = msgspec.json.encode(record)
         if kept is not None and _columns(kept) == _columns(record):
             if kept.updated_at == record.updated_at:
                 self._connection.execute("UPDATE threads SET record = ? WHERE id = ?", (data, record.id))
