@@ -157,6 +157,18 @@ def test_a_token_is_in_no_log(
     assert bad not in caplog.text
 
 
+def test_who_is_refused_is_in_the_log_with_the_reason(
+    start: Start, opened: Open, signed: EntranceOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    url = start(entrances=signed).listeners[0].url
+    opened.ask(url, head("/", f"Authorization: Bearer {sign_for(1)}"))
+    opened.ask(url, head("/", f"Origin: {PAGE}"))
+    opened.ask(url, head("/healthz", upgrade=False))
+    refused = [text.split(": ", 1)[1] for text in caplog.messages if "refused" in text]
+    assert refused == ["refused with 401 expired websocket jwt", "refused with 403"]
+
+
 def test_an_address_that_others_reach_is_refused_without_credentials() -> None:
     with pytest.raises(ConfigError, match="without auth; configure `--ws-auth capability-token`"):
         AppServer(Config(listen=("ws://0.0.0.0:0",)))

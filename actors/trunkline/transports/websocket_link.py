@@ -314,8 +314,15 @@ class WebSocketLink:
         self._handshake = None
         response = b"".join(self._protocol.data_to_send())
         if self._protocol.state is not _PROTOCOL_OPEN:
-            self._outbox.put_last(handshake.refuse(response))
+            answer = handshake.refuse(response)
+            self._outbox.put_last(answer)
             self._linger()
+            if answer[9:10] in (b"4", b"5"):
+                # The status, and what the body says of it: words of ours alone.
+                head, _, body = answer.partition(b"\r\n\r\n")
+                logger.info(
+                    "- %s: refused with %s", self.name, b" ".join((head[9:12], body)).decode().strip()
+                )
             return
         self._put(response)
         # A fresh one, as the old one's parser keeps the request alive as long as itself.
@@ -478,6 +485,8 @@ class WebSocketLink:
         if self._state is State.OPEN:
             self._move(State.CLOSING)
             self._start_close_timer()
+        elif self._state is State.LINGERING:  # nothing is read here, and nothing is left to protect
+            self.cut()
         self._update_interest()
 
 
