@@ -6,6 +6,7 @@ import heapq
 import itertools
 import queue
 import threading
+import weakref
 from typing import Any, TypeAlias
 
 import pykka
@@ -15,7 +16,9 @@ from trunkline.clock import Clock
 
 __all__ = ["Timers"]
 
-_Due: TypeAlias = tuple[float, int, pykka.ActorRef[Any], object]
+# The actor is not kept alive by what it is to be told: one that has stopped may hold much, and the delay may
+# be long.
+_Due: TypeAlias = tuple[float, int, "weakref.ref[pykka.ActorRef[Any]]", object]
 
 _LOOK_S = 0.1
 """Seconds after which one who waits for a look sees whether the thread still lives."""
@@ -61,7 +64,7 @@ class Timers:
 
     def tell_later(self, delay_s: float, ref: pykka.ActorRef[Any], message: object) -> None:
         """Tell `message` to `ref` in `delay_s` seconds. Any thread; never blocks."""
-        self._added.put((self.clock.monotonic() + delay_s, next(self._order), ref, message))
+        self._added.put((self.clock.monotonic() + delay_s, next(self._order), weakref.ref(ref), message))
 
     def _look(self) -> None:
         """Return once everything that is due has been told. For the thread that has moved the clock."""
@@ -89,7 +92,8 @@ class Timers:
                     heapq.heappush(waiting, added)
             while waiting and waiting[0][0] <= self.clock.monotonic():
                 _, _, ref, message = heapq.heappop(waiting)
-                post(ref, message)
+                post(ref(), message)
+                del message  # nor is it kept alive while this waits for the next
             if looked is not None:
                 looked.set()
 
