@@ -203,7 +203,9 @@ def _gone(error: ConnectionClosed) -> ServerGone:
             is_final=error.rcvd.code in _FINAL_CODES,
             was_too_big=error.rcvd.code == CloseCode.MESSAGE_TOO_BIG,
         )
-    if error.sent is not None:  # by the library: no pong came, or something that we cannot take
+    if error.sent is not None and error.sent.code == CloseCode.INTERNAL_ERROR:
+        return ServerGone("it gives no sign of life")  # no pong has come
+    if error.sent is not None:  # something has come that we cannot take
         is_final = error.sent.code in _FINAL_CODES or error.sent.code == CloseCode.MESSAGE_TOO_BIG
         return ServerGone(_one_line(error.sent.reason) or f"closed with {error.sent.code}", is_final=is_final)
     return ServerGone("it broke off without a word")

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 import pytest
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
@@ -33,7 +35,7 @@ from trunkline_cli.client import (
     ServerGone,
     ServerRequest,
 )
-from trunkline_cli.wire import _connect_error, open_client
+from trunkline_cli.wire import _connect_error, _gone, open_client
 
 
 class Heard:
@@ -423,3 +425,14 @@ def test_an_error_for_nothing_that_was_asked_is_told_as_a_warning() -> None:
 
     with fake_server(talk) as url, open_client(url, heard):
         assert heard.next() == Notification("warning", {"message": "not yours"})
+
+
+def test_a_server_that_answers_no_ping_has_gone() -> None:
+    error = ConnectionClosedError(None, Close(1011, "keepalive ping timeout"), None)
+    assert (_gone(error).why, _gone(error).is_final) == ("it gives no sign of life", False)
+
+
+def test_a_message_that_we_cannot_take_would_come_again() -> None:
+    error = ConnectionClosedError(None, Close(1009, "frame with 99 bytes exceeds limit of 9 bytes"), None)
+    assert _gone(error).why == "frame with 99 bytes exceeds limit of 9 bytes"
+    assert _gone(error).is_final
