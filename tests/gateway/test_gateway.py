@@ -189,6 +189,21 @@ def test_a_client_in_the_process_is_told_the_same(gateway: Gateway) -> None:
     assert "".join(said) == '{"decision": "accept"}'
 
 
+def test_what_operators_see_holds_for_threads_of_the_upstream(gateway: Gateway) -> None:
+    alice, bob, thread_id = two(gateway)
+    alice.run_turn(thread_id, "say 3 9")
+    bob.wait("turn/completed")
+    alice.request("turn/start", threadId=thread_id, input=text_input("begin a talk"))
+    alice.fence(thread_id)
+    gateway.house.settle()
+
+    status = gateway.house.server.status()
+
+    assert status["turns"] == {"running": 1, "ended": {"completed": 1}}
+    assert (status["threads"]["loaded"], status["subscriptions"]) == (1, 2)
+    assert status["deliveries"] >= len(bob.events_of(thread_id)) * 2
+
+
 # Joining
 
 

@@ -13,8 +13,11 @@ from cli.processes import run
 from conftest import Serve
 from gateway.upstreams import FAKE, Gateway
 from helpers import Client, text_input
+from houses import actors
 from trunkline import AppServer, Config
 from trunkline.errors import ConfigError
+from trunkline.gateway.upstream import Upstream
+from trunkline.testing import ManualClock
 from watchdog import Watchdog
 from wires import PATIENCE_S
 
@@ -166,6 +169,27 @@ def test_an_upstream_that_refuses_to_be_initialized_is_tried_again(serve: Serve,
     while len(gateway.pids()) < 2:
         assert alice.refused("seen")["code"] == -32001
         assert time.monotonic() < deadline
+
+
+def test_an_upstream_that_keeps_ending_is_started_again_less_and_less_often(
+    serve: Serve, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR", logger="trunkline.gateway.upstream")
+    clock = ManualClock()
+    house = serve(upstream=(sys.executable, str(FAKE), str(place), "shy"), clock=clock)
+    [upstream] = actors(Upstream)
+    for started, delay_s in enumerate((0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0), start=1):
+        deadline = time.monotonic() + PATIENCE_S
+        while sum("it has ended" in message for message in caplog.messages) < started:
+            assert time.monotonic() < deadline
+            house.settle()
+        house.settle()
+        clock.advance(delay_s - 0.01)
+        house.settle()
+        assert upstream._generation == started
+        clock.advance(0.02)
+        house.settle()
+        assert upstream._generation == started + 1
 
 
 def test_no_handler_waits_while_the_upstream_dies_and_comes_back(

@@ -10,6 +10,7 @@ Sends    to the upstream: UseRouter, Ask
 from __future__ import annotations
 
 from trunkline.actor import post
+from trunkline.context import Context
 from trunkline.engines import Desk, Engine, Handlers, Numbering, Seat
 from trunkline.errors import RpcError
 from trunkline.gateway.engine import GatewayEngine
@@ -30,14 +31,14 @@ class GatewayCatalog:
     Args:
         desk: the server's router.
         upstream: the actor that talks with the upstream.
-        unload_after_s: seconds after which a thread that nobody uses is unloaded; None for never.
+        context: what the server's actors share.
 
     """
 
-    def __init__(self, *, desk: Desk, upstream: Ref, unload_after_s: float | None) -> None:
+    def __init__(self, *, desk: Desk, upstream: Ref, context: Context) -> None:
         self._desk = desk
         self._upstream = upstream
-        self._unload_after_s = unload_after_s
+        self._context = context
 
     @property
     def handlers(self) -> Handlers:
@@ -87,7 +88,7 @@ class GatewayCatalog:
                 seat=seat,
                 thread_id=message.thread_id,
                 upstream=self._upstream,
-                unload_after_s=self._unload_after_s,
+                context=self._context,
                 request=request,
                 result=message.result,
             )

@@ -15,6 +15,7 @@ import orjson
 
 from trunkline.actor import post
 from trunkline.agents.events import Answer
+from trunkline.context import Context
 from trunkline.engines import ENDS_THREAD, Handlers, Seat
 from trunkline.errors import RpcError
 from trunkline.gateway.answers import upstream_prompt
@@ -61,7 +62,7 @@ class GatewayEngine:
         seat: the thread's actor.
         thread_id: which thread it is: the upstream's own id.
         upstream: the actor that talks with the upstream.
-        unload_after_s: seconds after which it is unloaded if nobody uses it; None for never.
+        context: what the server's actors share.
         request: what is to be answered with `result`; None if that connection has gone.
         result: the upstream's answer to a start, fork or resume, encoded.
 
@@ -73,7 +74,7 @@ class GatewayEngine:
         seat: Seat,
         thread_id: ThreadId,
         upstream: Ref,
-        unload_after_s: float | None,
+        context: Context,
         request: Request | None,
         result: bytes,
     ) -> None:
@@ -82,7 +83,8 @@ class GatewayEngine:
         self._upstream = upstream
         self._feed = seat.feed
         self._prompts = seat.prompts
-        self.unload_after_s = unload_after_s
+        self._metrics = context.metrics
+        self.unload_after_s = context.config.unload_after_s
         """Seconds after which it is unloaded if nobody uses it; None for never."""
         self._begins_with = (request, result)
         self._scene = Scene()
@@ -210,12 +212,14 @@ class GatewayEngine:
         if self._has_finished:  # what is published now would not get out any more
             post(self._upstream, Unheard(method, message.params))
             return
+        was_running = self.is_running
         self._scene.note(method, message.params)
         if method == "serverRequest/resolved":
             self._on_resolved(message.params)
             return
-        if method == "turn/completed":
+        if was_running and not self.is_running:
             self._settled.clear()
+            self._metrics.turn_ended(self._scene.ended_as)
         self._feed.notify(method, orjson.Fragment(message.params), to_everybody=method in BROADCASTS)
         if method in _ENDS:
             self._finish()
@@ -264,6 +268,7 @@ class GatewayEngine:
         turn, self._scene.turn = self._scene.turn, None
         if turn is not None:
             self._fail(turn)
+            self._metrics.turn_ended("failed")
 
     # Requests
 

@@ -72,7 +72,7 @@ class Gateway:
         )
 
         def make_catalog(desk: Desk) -> Catalog:
-            return GatewayCatalog(desk=desk, upstream=upstream, unload_after_s=context.config.unload_after_s)
+            return GatewayCatalog(desk=desk, upstream=upstream, context=context)
 
         return make_catalog
 

@@ -15,11 +15,13 @@ from trunkline.types import Json, JsonObject
 
 __all__ = ["RunningTurn", "Scene"]
 
+_ENDS = frozenset({"completed", "interrupted", "failed"})
 _DELTAS = frozenset({"item/agentMessage/delta", "item/plan/delta", "item/commandExecution/outputDelta"})
 
 
 class _Turn(msgspec.Struct, frozen=True):
     id: str
+    status: str = ""
 
 
 class _TurnParams(msgspec.Struct, frozen=True):
@@ -75,6 +77,8 @@ class Scene:
     def __init__(self) -> None:
         self.status: JsonObject = {"type": "idle"}
         self.turn: RunningTurn | None = None
+        self.ended_as = ""
+        """The status of the turn that ended last; `other` if it is none of the protocol's."""
 
     def note(self, method: str, params: bytes) -> None:
         """Take note of a notification; one that cannot be read changes nothing."""
@@ -106,6 +110,8 @@ class Scene:
             self.turn = RunningTurn(_read_turn(params).turn.id)
         elif method == "turn/completed":
             self.turn = None
+            status = _read_turn(params).turn.status
+            self.ended_as = status if status in _ENDS else "other"
         elif self.turn is not None:
             self._note_item(self.turn, method, params)
 
