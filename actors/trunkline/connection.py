@@ -26,7 +26,7 @@ from trunkline.context import Context
 from trunkline.errors import Disconnected, RpcError
 from trunkline.futures import Future
 from trunkline.listener import ACKNOWLEDGE_BYTES
-from trunkline.log import Chunk
+from trunkline.log import Chunk, Event
 from trunkline.messages import (
     Broadcast,
     Close,
@@ -391,7 +391,7 @@ class Connection(PooledActor):
         for prompt_id, event in message.prompts:
             self._prompts[prompt_id] = message.thread
             if event is not None:
-                self._put(self._form(Chunk([event]), message.thread_id))
+                self._put_prompt(message.thread_id, event)
 
     @handles(Unsubscribed)
     def _on_unsubscribed(self, message: Unsubscribed) -> None:
@@ -418,7 +418,7 @@ class Connection(PooledActor):
         if subscription is None:
             return
         for chunk in message.chunks:
-            self._out.append(self._form(chunk, message.thread_id))
+            self._out.append(chunk.framed(self._framing, self._unwanted))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
         self._uncounted += message.chunks[-1].last_seq - message.chunks[0].first_seq + 1
@@ -429,7 +429,7 @@ class Connection(PooledActor):
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         if message.thread_id not in self._subscriptions:
-            self._put(self._form(message.chunk, message.thread_id))
+            self._put(message.chunk.framed(self._framing, self._unwanted))
 
     @handles(Warn)
     def _on_warn(self, message: Warn) -> None:
@@ -452,9 +452,9 @@ class Connection(PooledActor):
             self._state = _State.CLOSING
             self._close_with = message.ending
 
-    def _form(self, chunk: Chunk, thread_id: ThreadId) -> Any:
-        """Return what the client is sent of a chunk, in the form that its link takes."""
-        return chunk.framed(self._framing, self._unwanted)
+    def _put_prompt(self, thread_id: ThreadId, event: Event) -> None:
+        """Send a prompt that was open when the client subscribed."""
+        self._put(self._framing.frame(event.encode()))
 
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for event in chunk.events:
@@ -531,10 +531,10 @@ class Connection(PooledActor):
         else:
             self._out = out[count:]
             self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
-        return self._join(out[:count])
+        return out[0] if count == 1 else self._join(out[:count])
 
     def _join(self, outputs: Sequence[Any]) -> Any:
-        return outputs[0] if len(outputs) == 1 else b"".join(outputs)
+        return b"".join(outputs)
 
     def _watch_stall(self, taken: int, *, is_warned: bool) -> None:
         half_s = self._limits.stall_timeout_s / 2

@@ -41,6 +41,14 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
             assert place in anchors(path), f"{link}: there is no such heading"
 
 
+@pytest.mark.parametrize("name", ["actors.md", "embedding.md"])
+def test_the_programs_of_a_page_run(name: str) -> None:
+    programs = _PYTHON.findall((ROOT / "docs" / name).read_text())
+    assert programs
+    for program in programs:
+        exec(compile(program, name, "exec"), {"__name__": name})
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_the_python_of_a_page_runs(name: str) -> None:
     blocks = _PYTHON.findall((ROOT / "docs" / name).read_text())

@@ -15,10 +15,10 @@ from trunkline.errors import Disconnected, RpcError
 from trunkline.futures import Future
 from trunkline.inprocess.link import ANSWER_SIZE, Addressed, InProcessLink, Parcel, Settle
 from trunkline.log import Chunk, Event
-from trunkline.messages import HostAnswer, HostCall
+from trunkline.messages import Broadcast, Deliver, HostAnswer, HostCall
 from trunkline.protocol.envelope import IncomingRequest, IncomingResponse, now_ms
 from trunkline.protocol.values import given, measure
-from trunkline.transports.base import Closed
+from trunkline.transports.base import Closed, Framing
 from trunkline.types import Json, RequestId, ThreadId
 
 __all__ = ["InProcessSession"]
@@ -80,20 +80,20 @@ class InProcessSession(Connection):
         event = Event(0, method, None, measure(params), params, now_ms())
         self._put(Parcel((Addressed(None, event),), event.size))
 
-    def _form(self, chunk: Chunk, thread_id: ThreadId) -> Parcel:
-        if self._unwanted.isdisjoint(chunk.methods):
-            return Parcel(tuple([Addressed(thread_id, event) for event in chunk.events]), chunk.size)
-        unwanted = self._unwanted
-        wanted = [
-            event for event in chunk.events if event.prompt_id is not None or event.method not in unwanted
-        ]
-        return Parcel(
-            tuple([Addressed(thread_id, event) for event in wanted]), sum([event.size for event in wanted])
-        )
+    @handles(Deliver)
+    def _on_deliver(self, message: Deliver) -> None:
+        chunks: Any = tuple([_Addressing(chunk, message.thread_id) for chunk in message.chunks])
+        super()._on_deliver(Deliver(message.thread_id, chunks, message.size))
+
+    @handles(Broadcast)
+    def _on_broadcast(self, message: Broadcast) -> None:
+        chunk: Any = _Addressing(message.chunk, message.thread_id)
+        super()._on_broadcast(Broadcast(message.thread_id, chunk))
+
+    def _put_prompt(self, thread_id: ThreadId, event: Event) -> None:
+        self._put(Parcel((Addressed(thread_id, event),), event.size))
 
     def _join(self, outputs: Sequence[Parcel]) -> Parcel:
-        if len(outputs) == 1:
-            return outputs[0]
         items = tuple([item for parcel in outputs for item in parcel.items])
         return Parcel(items, sum([parcel.size for parcel in outputs]))
 
@@ -114,3 +114,29 @@ class InProcessSession(Connection):
     def _disconnected(self) -> Disconnected:
         closed = self._link.closed or Closed(*self._close_with)
         return Disconnected(closed.code, closed.reason)
+
+
+class _Addressing:
+    """A chunk that becomes a parcel where others become bytes: their hot path knows nothing of it."""
+
+    __slots__ = ("_chunk", "_thread_id", "events", "first_seq", "last_seq", "prompts", "resolved")
+
+    def __init__(self, chunk: Chunk, thread_id: ThreadId) -> None:
+        self._chunk = chunk
+        self._thread_id = thread_id
+        self.events = chunk.events
+        self.first_seq = chunk.first_seq
+        self.last_seq = chunk.last_seq
+        self.prompts = chunk.prompts
+        self.resolved = chunk.resolved
+
+    def framed(self, _framing: Framing, unwanted: frozenset[str]) -> Parcel:
+        """Return the events that are wanted."""
+        events: Sequence[Event] = self.events
+        size = self._chunk.size
+        if not unwanted.isdisjoint(self._chunk.methods):
+            events = [
+                event for event in events if event.prompt_id is not None or event.method not in unwanted
+            ]
+            size = sum([event.size for event in events])
+        return Parcel(tuple([Addressed(self._thread_id, event) for event in events]), size)
