@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -125,6 +126,24 @@ def test_an_answer_from_one_that_was_never_asked_is_ignored(any_house: House) ->
     assert_open(alice, thread_id)
     alice.decide(prompt)
     assert item_status(alice, turn_id) == "completed"
+
+
+def test_an_answer_that_is_ignored_is_logged(house: LocalHouse, caplog: pytest.LogCaptureFixture) -> None:
+    alice, stranger = house.connect("alice"), house.connect("stranger")
+    thread_id, turn_id, prompt = ask(alice)
+
+    with caplog.at_level(logging.INFO, logger="trunkline"):
+        stranger.decide(prompt, "decline")
+        stranger.fence(thread_id)
+        alice.decide(prompt)
+        alice.wait_turn(turn_id)
+        alice.decide(prompt, "decline")
+        alice.fence(thread_id)
+
+    ignored = [record for record in caplog.records if record.getMessage().endswith("is ignored")]
+    assert len(ignored) == 2
+    assert len({vars(record)["connectionId"] for record in ignored}) == 2
+    assert not any("decline" in record.getMessage() for record in caplog.records)
 
 
 def test_an_answer_that_was_sent_before_its_prompt_is_ignored(house: LocalHouse) -> None:
