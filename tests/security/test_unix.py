@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from houses import in_parallel
 from security.doors import Open, head
-from trunkline import AppServer, StartError
+from trunkline import AppServer, Config, StartError
+from trunkline.transports import unix
 
 Start = Callable[..., AppServer]
 
@@ -103,3 +108,35 @@ def test_a_path_that_is_too_long_is_refused_in_one_line(start: Start, tmp_path: 
 def test_an_origin_is_refused_here_too(start: Start, opened: Open, path: Path) -> None:
     start(f"unix://{path}")
     assert opened.ask(f"unix://{path}", head("/", "Origin: https://a.example")).status == 403
+
+
+def test_of_servers_that_start_at_once_on_a_stale_socket_one_gets_it(opened: Open, path: Path) -> None:
+    path.parent.mkdir(0o700)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    servers = [AppServer(Config(listen=(f"unix://{path}",), agent="script")) for _ in range(4)]
+    refused: list[str] = []
+
+    def start(server: AppServer) -> None:
+        try:
+            server.start()
+        except StartError as error:
+            refused.append(str(error))
+
+    in_parallel(*(partial(start, server) for server in servers))
+    assert refused == [f"app-server control socket is already in use at {path}"] * 3
+    opened.client(f"unix://{path}", "alice")
+    for server in servers:
+        server.stop(grace_s=0)
+
+
+def test_a_directory_that_somebody_holds_keeps_nobody_from_starting(
+    start: Start, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unix, "LOCK_S", 0.0)
+    path.parent.mkdir(0o700)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    start(f"unix://{path}")
+    os.close(descriptor)
+    assert f"x somebody holds the directory {path.parent}; starting all the same" in caplog.messages

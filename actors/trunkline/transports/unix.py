@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
+import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,11 @@ from trunkline.transports.accept import Acceptor
 from trunkline.transports.websocket import WebSocketListener
 
 __all__ = ["UnixListener"]
+
+logger = logging.getLogger(__name__)
+
+LOCK_S = 2.0
+"""Seconds that a server waits for another one to have started in the same directory."""
 
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_SOCKET = 0o600
@@ -81,14 +89,15 @@ class UnixListener(WebSocketListener):
 
     def _bind(self) -> Acceptor:
         _prepare_directory(self._path.parent)
-        _make_room(self._path)
-        try:
-            acceptor = UnixAcceptor(self._path, self._accepted)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:  # another server was quicker
-                raise _in_use(self._path) from error
-            raise StartError(f"cannot listen on {self.url}: {error.strerror or error}") from error
-        self._identity = _identity(self._path)
+        with _one_at_a_time(self._path.parent):
+            _make_room(self._path)
+            try:
+                acceptor = UnixAcceptor(self._path, self._accepted)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:  # another server was quicker
+                    raise _in_use(self._path) from error
+                raise StartError(f"cannot listen on {self.url}: {error.strerror or error}") from error
+            self._identity = _identity(self._path)
         return acceptor
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
@@ -105,6 +114,33 @@ def _prepare_directory(directory: Path) -> None:
     # A sticky directory, such as /tmp, lets nobody remove or rename what is not theirs.
     if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
         raise StartError(f"others can write to {directory}; use a directory that is yours alone")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Keep out other servers that start in this directory.
+
+    Of two that find the same stale socket the second would remove what the first has put in its place. A
+    directory that others can open, such as /tmp, may be held by whoever likes: then nobody waits for long.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StartError(f"cannot use the directory {directory}: {error.strerror}") from error
+    try:
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    logger.warning("x somebody holds the directory %s; starting all the same", directory)
+                    break
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_room(path: Path) -> None:
