@@ -1,7 +1,9 @@
 """Measures this server, and beside it `codex app-server`, and prints the table of docs/performance.md.
 
     python tests/load/compare.py             the table
-    python tests/load/compare.py --curves    what a delivery and a close cost, over four sizes
+    python tests/load/compare.py --curves    what a delivery and a visit cost, over four sizes
+
+With `--svg FILE` the curves are drawn too.
 
 `codex app-server` is measured if the package `openai-codex-cli-bin` is installed; its model is the
 stand-in of tests/codex_stand_in.py. Every measurement has a server of its own, and both servers are
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -22,6 +25,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "cli")]
 
 from codex_stand_in import codex_binary  # noqa: E402  # the path has to be there before
+from load.curves import draw  # noqa: E402
 from load.measure import Target, codex, embedded, load, ours  # noqa: E402
 
 JsonObject = dict[str, Any]
@@ -62,12 +66,13 @@ def fanout(server: Server, duration: str) -> dict[str, float]:
 
 
 def requests(server: Server, connections: int, duration: str) -> dict[str, float]:
-    """Return the requests a second that were answered with a result, and the median latency."""
+    """Return the requests a second: answered with a result, answered at all; and the median latency."""
     with server() as target:
         result = load(target, "requests", "--connections", str(connections), "--duration", duration)
-    answered = result["requests"]["count"] - result["requests"]["refused"]
+    answers = result["requests"]["count"]
     return {
-        "requests/s": answered / result["measuredSeconds"],
+        "results/s": (answers - result["requests"]["refused"]) / result["measuredSeconds"],
+        "answers/s": answers / result["measuredSeconds"],
         "p50": result["latencies"]["thread/loaded/list"]["p50Us"],
     }
 
@@ -76,9 +81,11 @@ def measure_once(server: Server, duration: str) -> dict[str, float]:
     """Measure what both servers are measured by."""
     with server() as target:
         idle = load(target, "idle", "--connections", "1000")
+    many = requests(server, 256, duration)
     return {
         **fanout(server, duration),
-        "requests/s": requests(server, 256, duration)["requests/s"],
+        "results/s": many["results/s"],
+        "answers/s": many["answers/s"],
         "p50": requests(server, 1, duration)["p50"],
         "memory": idle["server"]["bytesPerConnection"],
     }
@@ -110,7 +117,7 @@ def ten_thousand(duration: str) -> str:
 def stalled(duration: str, rounds: int) -> str:
     """Measure the events a second of each healthy subscriber, with and without a stalled one."""
     rates: dict[bool, list[float]] = {False: [], True: []}
-    peak = 0
+    peaks: dict[bool, float] = {False: 0.0, True: 0.0}
     for number in range(2 * rounds):
         stalls = number % 2 == 1
         text = scenario(
@@ -128,17 +135,25 @@ def stalled(duration: str, rounds: int) -> str:
         with ours() as target:
             result = load(target, text)
         rates[stalls].append(result["deliveries"]["perSecond"] / (63 if stalls else 64))
-        if stalls:
-            peak = max(peak, result["server"]["rssPeak"])
+        peaks[stalls] = max(peaks[stalls], result["server"]["rssPeak"] / 1e6)
     slower = 1 - statistics.median(rates[True]) / statistics.median(rates[False])
-    return f"{slower:+.1%}; server memory at most {peak / 1e6:.0f} MB"
+    return f"{slower:+.1%}; server memory at most {peaks[True]:.0f} MB, without it {peaks[False]:.0f} MB"
 
 
-def many_threads(duration: str, one_thread: float) -> str:
-    with ours() as target:
-        result = load(target, "threads", "--duration", duration)
-    rate = result["deliveries"]["perSecond"]
-    return f"{rate:,.0f} deliveries/s, {rate / one_thread:.0%} of one thread x 256"
+def many_threads(duration: str, rounds: int) -> str:
+    """Measure 1,000 threads x 10 and one thread x 256 in turn."""
+    one, many, cpu = [], [], []
+    for _ in range(rounds):
+        one.append(fanout(ours, duration)["deliveries/s"])
+        with ours() as target:
+            # A turn in every thread is twenty million deliveries: the first seconds are the start of it.
+            result = load(target, "threads", "--duration", "20s")
+        many.append(result["deliveries"]["perSecond"])
+        cpu.append(result["server"]["cpuUsPerDelivery"])
+    rate = statistics.median(many)
+    share = rate / statistics.median(one)
+    each = statistics.median(cpu)
+    return f"{rate:,.0f} deliveries/s, {share:.0%} of one thread x 256; {each:.2f} µs of CPU each"
 
 
 def table(duration: str, rounds: int) -> JsonObject:
@@ -146,14 +161,17 @@ def table(duration: str, rounds: int) -> JsonObject:
     servers: dict[str, Server] = {"trunkline": ours}
     if codex_binary() is not None:
         servers["codex"] = codex
+    busy = os.getloadavg()[0]
     found: JsonObject = dict(measure(servers, duration, rounds))
     us, them = found["trunkline"], found.get("codex", {})
+    print(f"medians of {rounds} rounds; processors: {os.cpu_count()}, load average before: {busy:.1f}\n")
     print("| | codex app-server | trunkline | ratio |\n|---|---|---|---|")
     for name, title, form in (
         ("deliveries/s", "deliveries/s, one thread, 256 subscribers, ~230-byte events", "{:,.0f}"),
         ("CPU per delivery", "server CPU per delivery, the same", "{:.2f} µs"),
-        ("requests/s", "`thread/loaded/list`, 256 connections, closed loop, results/s", "{:,.0f}"),
-        ("p50", "the same, one connection, p50", "{:,.0f} µs"),
+        ("results/s", "`thread/loaded/list`, 256 connections, closed loop, results/s", "{:,.0f}"),
+        ("answers/s", "the same, refusals counted as answers", "{:,.0f}"),
+        ("p50", "`thread/loaded/list`, one connection, p50", "{:,.0f} µs"),
         ("memory", "memory per idle initialized connection", "{:,.0f} B"),
     ):
         theirs = form.format(them[name]) if name in them else "not measured"
@@ -169,7 +187,7 @@ def table(duration: str, rounds: int) -> JsonObject:
         (
             "threads",
             "1,000 threads x 10 subscribers, all streaming",
-            lambda: many_threads(duration, us["deliveries/s"]),
+            lambda: many_threads(duration, rounds),
         ),
     ]
     for key, title, value in rest:
@@ -217,11 +235,20 @@ def coming_and_going(threads: int) -> str:
     return f'{{ do = "begin" }}, {{ do = "repeat", steps = [{visit}] }}'
 
 
-def per_visit(held: int, threads: int, duration: str) -> float:
-    """Return the CPU of a visit in microseconds: connect, initialize, subscribe, vanish, be forgotten."""
+def per_visit(held: int, threads: int, duration: str, *, in_the_room: bool = False) -> float:
+    """Return the CPU of a visit in microseconds: connect, initialize, subscribe, vanish, be forgotten.
+
+    Args:
+        held: connections that are there besides.
+        threads: what the visitor subscribes to.
+        duration: of the measurement.
+        in_the_room: whether those connections are subscribed to the thread that is visited.
+
+    """
+    stay = (JOIN if in_the_room else '{ do = "initialize" }, { do = "begin" }, ') + STAY
     text = scenario(
         "visits",
-        group("held", held, '{ do = "initialize" }, { do = "begin" }, ' + STAY),
+        group("held", held, stay),
         group("visitors", 8, coming_and_going(threads)),
         threads=max(threads, 1),
         duration=duration,
@@ -239,6 +266,9 @@ def curves(duration: str) -> JsonObject:
         "CPU per delivery by threads with 10 subscribers, µs": per_delivery_by_threads(duration),
         "CPU per visit by connections held, µs": {
             held: per_visit(held, 1, duration) for held in (10, 100, 1000, 8000)
+        },
+        "CPU per visit by other subscribers of the thread, µs": {
+            held: per_visit(held, 1, duration, in_the_room=True) for held in (10, 100, 1000, 8000)
         },
         "CPU per visit by subscriptions of the visitor, µs": {
             threads: per_visit(10, threads, duration) for threads in (1, 4, 16, 64)
@@ -259,8 +289,11 @@ def main() -> None:
     parser.add_argument("--duration", default="5s", help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--svg", type=Path, help="draw the curves here")
     arguments = parser.parse_args()
     found = curves(arguments.duration) if arguments.curves else table(arguments.duration, arguments.rounds)
+    if arguments.svg is not None and arguments.curves:
+        arguments.svg.write_text(draw(found), encoding="utf-8")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
 
