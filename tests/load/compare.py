@@ -50,7 +50,7 @@ def group(name: str, connections: int, steps: str, more: str = "") -> str:
 
 def scenario(name: str, *groups: str, threads: int = 1, duration: str = "5s") -> str:
     sets = f'[[threads]]\nname = "rooms"\ncount = {threads}\nprepare = "text ready"\n' if threads else ""
-    return f'name = "{name}"\nduration = "{duration}"\ntimeout = "60s"\n{sets}' + "".join(groups)
+    return f'name = "{name}"\nduration = "{duration}"\ntimeout = "300s"\ndrain = "120s"\n{sets}' + "".join(groups)
 
 
 # The table
@@ -218,7 +218,8 @@ def per_delivery_by_threads(duration: str) -> dict[int, float]:
             group("watchers", 9 * threads, QUIET + STAY),
             group("drivers", threads, QUIET + STREAM),
             threads=threads,
-            duration=duration,
+            # A thousand turns take a while to begin.
+            duration="20s" if threads == 1000 else duration,
         )
         with ours() as target:
             found[threads] = load(target, text)["server"]["cpuUsPerDelivery"]
