@@ -50,7 +50,8 @@ def group(name: str, connections: int, steps: str, more: str = "") -> str:
 
 def scenario(name: str, *groups: str, threads: int = 1, duration: str = "5s") -> str:
     sets = f'[[threads]]\nname = "rooms"\ncount = {threads}\nprepare = "text ready"\n' if threads else ""
-    return f'name = "{name}"\nduration = "{duration}"\ntimeout = "300s"\ndrain = "120s"\n{sets}' + "".join(groups)
+    patience = 'timeout = "300s"\ndrain = "120s"'
+    return f'name = "{name}"\nduration = "{duration}"\n{patience}\n{sets}' + "".join(groups)
 
 
 # The table
