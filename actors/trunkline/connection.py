@@ -197,9 +197,7 @@ class Connection(PooledActor):
         try:
             self._metrics.mine.opened += 1
             post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote))
-            logger.info(
-                "= connection %s: open, %s", self._id, self._link.name, extra={"connectionId": self._id}
-            )
+            logger.info("= connection %s: open, %s", self._id, self._link.name, extra=self._ids)
         except BaseException:
             self.on_failure(None, None, None)  # after a failure here it is not called
             raise
@@ -255,7 +253,7 @@ class Connection(PooledActor):
 
     @handles(LinkClosed)
     def _on_link_closed(self, message: LinkClosed) -> None:
-        logger.info("= connection %s: closed with %s", self._id, message.closed.code)
+        logger.info("= connection %s: closed with %s", self._id, message.closed.code, extra=self._ids)
         self._metrics.closed(message.closed.code)
         if message.closed.reason == SILENT.reason:
             self._metrics.was_slow("ping")
@@ -333,7 +331,7 @@ class Connection(PooledActor):
             thread = self._prompts.get(message.id)
         if thread is None or not isinstance(message.id, int):
             text = "x connection %s: an answer to nothing it was asked is ignored"
-            logger.info(text, self._id, extra={"connectionId": self._id})
+            logger.info(text, self._id, extra=self._ids)
             return
         access = self._link.access
         if Scope.DRIVE not in access.scopes:
@@ -343,9 +341,9 @@ class Connection(PooledActor):
         who = f"{self._link.name}, {access.who}" if access.who else self._link.name
         post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, who))
 
-    def _on_notification(self, message: IncomingNotification) -> None:
+    def _on_notification(self, _message: IncomingNotification) -> None:
         # `initialized` asks for nothing, and a client's other notifications are not known here.
-        logger.debug("< connection %s: notification %s", self._id, message.method[:64])
+        logger.debug("< connection %s: a notification is ignored", self._id, extra=self._ids)
 
     # The handshake
 
@@ -367,7 +365,7 @@ class Connection(PooledActor):
         self._send_result(request_id, server_json(params.client_info))
         # Broadcasts come through the router, and so behind this answer.
         post(self._router, ConnectionInitialized(self._id, self._unwanted))
-        logger.debug("= connection %s: initialized", self._id)
+        logger.debug("= connection %s: initialized", self._id, extra=self._ids)
 
     # Answers
 
@@ -443,7 +441,8 @@ class Connection(PooledActor):
 
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
-        logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id)
+        ids = {**self._ids, "threadId": message.thread_id}
+        logger.warning("x connection %s: too far behind in thread %s", self._id, message.thread_id, extra=ids)
         self._close_slow("log")
 
     @handles(Close)
@@ -549,7 +548,7 @@ class Connection(PooledActor):
         elif taken != message.taken:
             self._watch_stall(taken, is_warned=False)
         elif message.is_warned:
-            logger.warning("x connection %s: it takes nothing any more", self._id)
+            logger.warning("x connection %s: it takes nothing any more", self._id, extra=self._ids)
             self._close_slow("stall")
         else:
             self._warn("this connection takes nothing and will be closed if that goes on", None)
@@ -558,7 +557,7 @@ class Connection(PooledActor):
     def _watch_unsent(self) -> None:
         """Warn the client, then close: more answers and broadcasts wait than it may leave waiting."""
         if self._unbounded > self._limits.max_unsent_bytes:
-            logger.warning("x connection %s: it leaves too much unread", self._id)
+            logger.warning("x connection %s: it leaves too much unread", self._id, extra=self._ids)
             self._close_slow("unsent")
         elif not self._is_warned_of_unsent:
             self._is_warned_of_unsent = True  # until it has taken all
@@ -575,6 +574,11 @@ class Connection(PooledActor):
             post(subscription.thread, Progress(self._id, subscription.generation, subscription.taken))
             subscription.taken = 0
         self._owing.clear()
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        """What a line of the log is about."""
+        return {"connectionId": self._id}
 
     # The end
 

@@ -153,7 +153,7 @@ class TurnStarter:
             try:
                 runner.start()
             except RuntimeError:
-                logger.exception("x thread %s: no OS thread for turn %s", turn.thread_id, turn.turn_id)
+                logger.exception("x thread %s: no OS thread for turn %s", *_ids(turn), extra=_fields(turn))
                 message = "the server has no more threads to run the agent on"
                 post(thread, TurnEnded(turn.turn_id, "failed", message))
             del start, slot, turn, thread, runner  # while it waits for the next it holds nothing
@@ -199,8 +199,17 @@ class AgentSlot:
             message = str(error) or "the agent gave no reason"
         except BaseException as error:
             # Also a SystemExit: an agent ends its turn and nothing else.
-            logger.exception("x thread %s: the agent raised in turn %s", turn.thread_id, turn.turn_id)
+            logger.exception("x thread %s: the agent raised in turn %s", *_ids(turn), extra=_fields(turn))
             message = f"the agent failed with {type(error).__name__}"
         else:
             status = "interrupted" if turn.is_interrupted else "completed"
         post(thread, TurnEnded(turn.turn_id, status, message))
+
+
+def _ids(turn: Turn) -> tuple[str, str]:
+    return turn.thread_id, turn.turn_id
+
+
+def _fields(turn: Turn) -> dict[str, str]:
+    """Return what a line of the log about a turn has as fields."""
+    return {"threadId": turn.thread_id, "turnId": turn.turn_id}

@@ -161,6 +161,11 @@ def _config(
 
 def _announce(server: AppServer) -> None:
     """Say where the server is to be reached. Programs read these lines to learn the port."""
+    with contextlib.suppress(OSError):  # nobody listens
+        _say_where(server)
+
+
+def _say_where(server: AppServer) -> None:
     for listener in server.listeners:
         click.echo(f"listening on: {listener.url}", err=True)
         if listener.ready_url is not None:

@@ -267,7 +267,7 @@ class Upstream(PooledActor):
             incoming = read_line(line)
             if incoming is None:
                 if line.strip():
-                    logger.warning("x upstream: a line is no message: %r", line[:200])
+                    logger.warning("x upstream: a line of %d bytes is no message", len(line))
             elif incoming.method and incoming.id is None:
                 self._on_notification(incoming)
             elif incoming.method:
@@ -308,7 +308,8 @@ class Upstream(PooledActor):
         thread_id = thread_of(message.params)
         if thread_id is not None and self._keeps_prompts:
             # The upstream asks again when somebody resumes the thread.
-            logger.info("= upstream: %s waits: nobody has thread %s", message.method, thread_id)
+            ids = {"threadId": thread_id}
+            logger.info("= upstream: %s waits: nobody has thread %s", message.method, thread_id, extra=ids)
             return
         logger.warning("x upstream: nobody can be asked %s", message.method)
         self._child.put(encode_refusal(message.id, "no client is attached that could answer"))

@@ -444,7 +444,8 @@ class LocalEngine:
         """End: what has been published cannot be kept, and so nobody may be told of it."""
         if self._has_ended:
             return  # an answer to a later commit
-        logger.error("x thread %s: it cannot be kept, and ends: %s", self._id, message.error)
+        text = "x thread %s: it cannot be kept, and ends: %s"
+        logger.error(text, self._id, message.error, extra={"threadId": self._id})
         self._feed.warn(f"the thread cannot be stored, and ends: {message.error}; resume it for what is kept")
         self._feed.fail(errors.not_kept(message.error))
         self._seat.fail()
