@@ -25,6 +25,7 @@ from trunkline.errors import (
     TrunklineError,
     TurnFailed,
     TurnInterrupted,
+    WouldDeadlock,
 )
 from trunkline.futures import Future
 from trunkline.inprocess.connection import InProcessConnection
@@ -78,6 +79,7 @@ __all__ = [
     "Turn",
     "TurnFailed",
     "TurnInterrupted",
+    "WouldDeadlock",
     "__version__",
     "handles",
     "post",

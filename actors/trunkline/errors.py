@@ -9,6 +9,7 @@
      +-- Overloaded             a host publishes faster than a thread's subscribers read
      +-- PromptRefused          a host's prompt was answered by nobody who agreed to answer
      +-- Disconnected           an in-process connection ended before a request of it was answered
+     +-- WouldDeadlock          a thread of the server's was about to wait for what it has to bring itself
      +-- TurnInterrupted        raised inside an agent whose turn was interrupted
      +-- TurnFailed             raised by an agent to end its turn as failed, with a reason for the client
 
@@ -31,6 +32,7 @@ __all__ = [
     "TrunklineError",
     "TurnFailed",
     "TurnInterrupted",
+    "WouldDeadlock",
 ]
 
 
@@ -239,3 +241,28 @@ class TurnFailed(TrunklineError):
         'the model is not there'
 
     """
+
+
+class WouldDeadlock(TrunklineError):
+    """Code that runs on a thread of the server's wanted to wait for something that this thread has to bring.
+
+    In a delivery function or a future's callback use `Future.add_done_callback`.
+
+    Examples:
+        >>> came: Future[str] = Future()
+        >>> def on_delivery(delivery: Delivery) -> None:
+        ...     if isinstance(delivery, Notification):
+        ...         try:
+        ...             connection.request("thread/list").get()
+        ...         except WouldDeadlock as error:
+        ...             came.set(str(error))
+        >>> with AppServer(agent=None) as server, server.connect(on_delivery) as connection:
+        ...     _ = connection.initialize("my-host")
+        ...     _ = connection.request("thread/start")
+        ...     came.get(timeout=PATIENCE_S)
+        'this thread brings what it would wait for: use add_done_callback'
+
+    """
+
+    def __str__(self) -> str:
+        return "this thread brings what it would wait for: use add_done_callback"

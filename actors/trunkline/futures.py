@@ -11,11 +11,13 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import pykka
+
+from trunkline.errors import WouldDeadlock
 
 __all__ = ["Future"]
 
@@ -36,8 +38,8 @@ class Future(pykka.Future[T]):
     put among Pykka's own (`pykka.get_all`, what a handler returns to an `ask`). Unlike those it can call
     back, which is what code needs that must not wait, such as an actor or an event loop.
 
-    Do not call `get` on a thread of the server's: in a callback of `connect`, a pooled actor's handler, or
-    a callback of a future. Any other thread may.
+    On a thread of the server's (in a callback of `connect` or of a future) `get` raises `WouldDeadlock`
+    unless the value is there. Do not call it in a pooled actor's handler either.
 
     Examples:
         >>> with AppServer(Config(agent="script")) as server, server.connect() as connection:
@@ -51,8 +53,10 @@ class Future(pykka.Future[T]):
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brought_by: Collection[threading.Thread] = ()) -> None:
         super().__init__()
+        # The threads on which nobody can wait for it.
+        self._brought_by = brought_by
         self._outcome: _Outcome | None = None
         # One token, which whoever brings the outcome takes.
         self._open: list[None] = [None]
@@ -79,6 +83,7 @@ class Future(pykka.Future[T]):
 
         Raises:
             pykka.Timeout: it did not come in time. It may still come.
+            WouldDeadlock: it is not there yet, and this is one of the threads that bring it.
             Exception: whatever came in place of the value.
 
         """
@@ -165,6 +170,8 @@ class Future(pykka.Future[T]):
                 logger.exception("x a callback of a future failed")
 
     def _wait(self, timeout: float | None) -> None:
+        if threading.current_thread() in self._brought_by:
+            raise WouldDeadlock
         done = threading.Event()
 
         def wake(_: Future[T]) -> None:

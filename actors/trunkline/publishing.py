@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -37,8 +38,16 @@ class ThreadHandle:
 
     """
 
-    def __init__(self, thread_id: ThreadId, router: Ref, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        thread_id: ThreadId,
+        router: Ref,
+        max_events: int,
+        max_bytes: int,
+        brought_by: tuple[threading.Thread, ...] = (),
+    ) -> None:
         self.id = thread_id
+        self._brought_by = brought_by
         self._router = router
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -79,7 +88,7 @@ class ThreadHandle:
 
         """
         check_own_name(method)
-        future: Future[int] = Future()
+        future: Future[int] = Future(self._brought_by)
         body = self._admit(params, future)
         self._tell(Publish(self.id, method, body, future), future)
         return future
@@ -112,7 +121,7 @@ class ThreadHandle:
         check_prompt_name(method)
         if timeout_s is not None and timeout_s <= 0:
             raise ValueError(f"timeout_s must be more than 0, not {timeout_s:g}")
-        future: Future[JsonObject] = Future()
+        future: Future[JsonObject] = Future(self._brought_by)
         body = self._admit(params, future)
         self._tell(RaisePrompt(self.id, method, body, timeout_s, future), future)
         return future

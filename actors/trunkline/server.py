@@ -391,13 +391,15 @@ class AppServer:
     def _os_threads(self) -> tuple[threading.Thread, ...]:
         """Return the server's OS threads: on these nobody can wait for its end."""
         return (
-            *self._dispatcher.threads,
+            *self._actor_threads(),
             *self._own_methods.pool.threads,
             *self._backend.os_threads,
             *(() if self._stdio is None else self._stdio.threads),
-            self._loop.thread,
-            self._timers.thread,
         )
+
+    def _actor_threads(self) -> tuple[threading.Thread, ...]:
+        """Return those that run actors, or tell them something: on these nobody may wait at all."""
+        return (*self._dispatcher.threads, self._loop.thread, self._timers.thread)
 
     def _router_ended(self) -> None:
         """Stop the server, if it was not the server that has stopped its router."""
@@ -424,7 +426,11 @@ class AppServer:
         assert self._router is not None
         limits = self.config.limits
         return ThreadHandle(
-            thread_id, self._router, limits.max_unconfirmed_events, max_bytes=limits.log_bytes // 8
+            thread_id,
+            self._router,
+            limits.max_unconfirmed_events,
+            limits.log_bytes // 8,
+            self._actor_threads(),
         )
 
     def _start_listeners(self) -> None:
@@ -465,7 +471,8 @@ class AppServer:
         link = InProcessLink(name, Access(scopes=covers(scopes)), sink)
         session = self._connect(link, None, InProcessSession)
         link.attach(session, _ToConnection(session))
-        return InProcessConnection(session, link, sink if isinstance(sink, QueueSink) else None)
+        queue = sink if isinstance(sink, QueueSink) else None
+        return InProcessConnection(session, link, queue, self._actor_threads())
 
     def _connect(
         self, link: Any, on_input_done: Callable[[], None] | None, kind: type[Connection] = Connection

@@ -26,6 +26,7 @@ from trunkline import (
     Prompt,
     RpcError,
     ServerStopped,
+    WouldDeadlock,
 )
 from trunkline.inprocess import link
 from trunkline.testing import settle
@@ -227,6 +228,34 @@ def test_what_one_is_given_is_ones_own(server: AppServer) -> None:
         "turns"
     ]
     assert [item["type"] for item in turns[0]["items"]] == ["userMessage", "agentMessage"]
+
+
+def test_to_wait_for_oneself_is_an_error_and_not_a_deadlock(server: AppServer) -> None:
+    caught: list[str] = []
+    done = threading.Event()
+
+    def wait(what: Callable[[], object]) -> None:
+        try:
+            what()
+        except WouldDeadlock as error:
+            caught.append(str(error))
+
+    def on_delivery(delivery: Delivery) -> None:
+        if isinstance(delivery, Notification) and delivery.method == "thread/started":
+            thread = server.thread(str(delivery.thread_id))
+            wait(connection.request("thread/loaded/list").get)
+            wait(thread.publish("acme/said").get)
+            wait(thread.publish("acme/said").map(str).get)
+            wait(reader.receive)
+            done.set()
+
+    reader = initialized(server)
+    connection = initialized(server, on_delivery)
+    started = connection.request("thread/start")
+    assert done.wait(PATIENCE_S)
+    assert caught == ["this thread brings what it would wait for: use add_done_callback"] * 4
+    assert get(started)["thread"]["id"]
+    get(connection.request("thread/loaded/list"))
 
 
 # Those who do not keep up, and the end.

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.upstreams import Gateway
 from helpers import PATIENCE_S, UNKNOWN_ID, Client, Message, text_input
+from houses import LocalHouse
 from trunkline import Notification, Prompt
 from trunkline.messages import ThreadIdle
 from trunkline.types import ThreadId
@@ -434,3 +435,22 @@ def test_a_thread_that_could_not_be_archived_goes_on(gateway: Gateway) -> None:
 
     alice.run_turn(thread_id, "say 1 9")
     bob.wait("turn/completed")
+
+
+# A host's own
+
+
+def test_a_host_publishes_into_a_thread_of_the_upstreams_and_answers_methods_of_its_own(
+    house: LocalHouse,
+) -> None:
+    house.server.method("acme/name")(lambda call: {"caller": call.client_name})
+    alice = house.connect("alice")
+    thread_id = alice.start_thread()
+    thread = house.server.thread(thread_id)
+    seq = thread.publish("acme/said", {"text": "hello"}).get(timeout=PATIENCE_S)
+    said = alice.wait("acme/said")
+    assert (said["seq"], said["params"]) == (seq, {"threadId": thread_id, "text": "hello"})
+    asked = thread.prompt("acme/ask")
+    alice.answer(alice.wait("acme/ask")["id"], {"answer": "yes"})
+    assert asked.get(timeout=PATIENCE_S) == {"answer": "yes"}
+    assert alice.request("acme/name") == {"caller": "alice"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from trunkline.actor import post
-from trunkline.errors import Disconnected
+from trunkline.errors import Disconnected, WouldDeadlock
 from trunkline.futures import Future
 from trunkline.inprocess.deliveries import Closed, Delivery
 from trunkline.inprocess.link import InProcessLink, QueueSink
@@ -50,7 +51,14 @@ class InProcessConnection:
 
     """
 
-    def __init__(self, session: Ref, link: InProcessLink, queue: QueueSink | None) -> None:
+    def __init__(
+        self,
+        session: Ref,
+        link: InProcessLink,
+        queue: QueueSink | None,
+        brought_by: tuple[threading.Thread, ...] = (),
+    ) -> None:
+        self._brought_by = brought_by
         self._session = session
         self._link = link
         self._queue = queue
@@ -96,7 +104,7 @@ class InProcessConnection:
             TypeError: `params` cannot be written as a JSON object.
 
         """
-        future: Future[Any] = Future()
+        future: Future[Any] = Future(self._brought_by)
         call = HostCall(next(self._request_ids), method, plain_object(params), future)
         if len(self._session.actor_inbox.messages) >= MAX_WAITING_CALLS:  # type: ignore[attr-defined]
             future.fail(errors.overloaded())
@@ -117,10 +125,13 @@ class InProcessConnection:
         Raises:
             TimeoutError: nothing came in time.
             TypeError: the connection delivers to a callback or an actor.
+            WouldDeadlock: this is a thread that brings what comes.
 
         """
         if self._queue is None:
             raise TypeError("this connection delivers to a callback or an actor: there is nothing to read")
+        if threading.current_thread() in self._brought_by:
+            raise WouldDeadlock
         return self._queue.take(timeout_s)
 
     def __iter__(self) -> Iterator[Delivery]:
