@@ -208,7 +208,7 @@ class Client:
                 message.get("method") == method
                 and all(message["params"].get(key) == value for key, value in members.items())
             ),
-            f"{method} {members or ''}",
+            f"{method} {members}" if members else method,
         )
 
     def wait_for(self, fits: Callable[[Message], bool], what: str = "a message that fits") -> Message:
