@@ -59,7 +59,7 @@ def test_every_option_reaches_the_door(tmp_path: Path, opened: Open) -> None:
 
 def test_the_limit_on_connections_reaches_the_door(opened: Open) -> None:
     with Server("--max-connections", "1") as server:
-        assert opened.ask(server.url, head()).status == 101
+        opened.client(server.url, "alice")  # and stays
         assert opened.ask(server.url, head()).status == 503
 
 
