@@ -52,6 +52,10 @@ class Access:
     """What the credential calls its holder, for the log; empty if it does not say."""
     scopes: frozenset[Scope] = frozenset(Scope)
 
+    def named(self, name: str) -> str:
+        """Return what a log calls a connection with this name: with whose credential it came in."""
+        return f"{name}, {self.who}" if self.who else name
+
 
 EVERYTHING = Access()
 """What comes in where no credential is asked for may do everything: it could do that without us, too."""

@@ -197,7 +197,8 @@ class Connection(PooledActor):
         try:
             self._metrics.mine.opened += 1
             post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote))
-            logger.info("= connection %s: open, %s", self._id, self._link.name, extra=self._ids)
+            name = self._link.access.named(self._link.name)
+            logger.info("= connection %s: open, %s", self._id, name, extra=self._ids)
         except BaseException:
             self.on_failure(None, None, None)  # after a failure here it is not called
             raise
@@ -338,7 +339,7 @@ class Connection(PooledActor):
             # There is no request of the client's that this would answer: hence the null id.
             self._send_error(None, errors.forbidden(Scope.DRIVE.value))
             return
-        who = f"{self._link.name}, {access.who}" if access.who else self._link.name
+        who = access.named(self._link.name)
         post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, who))
 
     def _on_notification(self, _message: IncomingNotification) -> None:

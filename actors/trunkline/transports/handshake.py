@@ -133,6 +133,8 @@ class Handshake:
         site = self._site
         if self._size > MAX_HEAD_BYTES:
             return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if request.protocol != "HTTP/1.1":
+            return _refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         refusal = site.door.refuse_request(request.headers)
         if refusal is not None:
             return _refused(refusal)
