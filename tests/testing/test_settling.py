@@ -138,7 +138,7 @@ def test_a_handler_that_does_not_return_is_named(server: RunningServer) -> None:
     dispatcher.schedule(lambda: [stuck.wait(30)].clear())
     try:
         with pytest.raises(AssertionError, match=r"busy: \['trunkline-worker-\d'\]"):
-            server.settle(timeout_s=0.2)
+            server.settle(timeout_s=1.0)
     finally:
         stuck.set()
     server.settle()
@@ -148,7 +148,7 @@ def test_actors_that_never_come_to_rest_are_named(server: RunningServer) -> None
     ref = Passer.start(server.server._dispatcher)
     ref.tell(-1)  # counts away from 0
     try:
-        with pytest.raises(AssertionError, match="do not settle"):
+        with pytest.raises(AssertionError, match=r"do not settle within|does not return"):
             server.settle(timeout_s=0.2)
     finally:
         ref.stop()
