@@ -59,6 +59,12 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 4096
 """Messages that are written in one transaction at most."""
 
+LINGER_S = 0.05
+"""Seconds after which writes are written that nobody waits for."""
+
+_CAN_WAIT = frozenset({SaveThread, SaveTurn, SaveItem, SaveEvents, DropTurns, DeleteThread})
+"""Writes, of which nobody is told anything."""
+
 
 class SqliteStore(pykka.ThreadingActor):
     """Keeps threads in SQLite. Takes and gives the messages of `store.base`.
@@ -120,16 +126,22 @@ class SqliteStore(pykka.ThreadingActor):
         self._connection.close()
 
     def _actor_loop_running(self) -> None:
-        """Take what has come in as one batch. What Pykka itself sends is handled as always."""
+        """Take what has come in as one batch. What Pykka itself sends is handled as always.
+
+        Writes alone are no reason to begin: a `Commit` is mostly right behind them.
+        """
         inbox = self.actor_inbox
+        batch: list[Any] = []
         while not self.actor_stopped.is_set():
-            batch: list[Any] = []
-            envelope: Envelope[Any] | None = inbox.get()
+            envelope = _next(inbox, LINGER_S if batch else None)
+            is_urgent = envelope is None
             while envelope is not None and _is_ours(envelope) and len(batch) < MAX_BATCH:
                 batch.append(envelope.message)
+                is_urgent = is_urgent or type(envelope.message) not in _CAN_WAIT
                 envelope = None if inbox.empty() else inbox.get()
-            if batch:
+            if batch and (is_urgent or envelope is not None):
                 self._take(batch)
+                batch = []
             if envelope is not None:
                 self._handle_other(envelope)
 
@@ -166,26 +178,25 @@ class SqliteStore(pykka.ThreadingActor):
 
     def _write(self, writes: list[Any]) -> None:
         """Write what is not of a failed thread, all at once; if that fails, each thread by itself."""
-        by_thread: dict[ThreadId, list[Any]] = {}
-        for message in writes:
-            by_thread.setdefault(_thread_of(message), []).append(message)
-        left = {key: each for key, each in by_thread.items() if key not in self._failed}
-        if not left:
-            return
-        error = self._try_write([message for each in left.values() for message in each])
+        if self._failed:
+            writes = [message for message in writes if _thread_of(message) not in self._failed]
+        error = self._try_write(writes) if writes else None
         if error is None:
-            if self._is_failing:
+            if self._is_failing and writes:
+                self._is_failing = False
                 logger.warning("= store: it can be written again")
-            self._is_failing = False
             if self._checkpoints is not None:
                 self._checkpoints.written(writes)
             return
         if not self._is_failing:  # once, and not for every batch of a full disk
             logger.error("x store: it cannot be written: %s", error)
         self._is_failing = True
-        for thread_id, messages in left.items():
+        by_thread: dict[ThreadId, list[Any]] = {}
+        for message in writes:
+            by_thread.setdefault(_thread_of(message), []).append(message)
+        for thread_id, messages in by_thread.items():
             # One that is locked by somebody else has been waited for long enough.
-            is_lost = len(left) == 1 or _is_locked(error)
+            is_lost = len(by_thread) == 1 or _is_locked(error)
             reason = error if is_lost else self._try_write(messages)
             if reason is not None:
                 self._failed[thread_id] = str(reason)
@@ -399,6 +410,15 @@ def _answer(connection: sqlite3.Connection, question: Question) -> Answer:
 def _columns(record: ThreadRecord) -> tuple[object, ...]:
     """Return what has a column of its own, besides the times."""
     return (record.is_archived, record.cwd, record.model_provider, record.name, record.preview)
+
+
+def _next(inbox: Any, timeout_s: float | None) -> Envelope[Any] | None:
+    """Wait for a message; None if there is none in time."""
+    try:
+        envelope: Envelope[Any] = inbox.get(timeout=timeout_s)
+    except queue.Empty:
+        return None
+    return envelope
 
 
 def _thread_of(message: Any) -> ThreadId:
