@@ -279,7 +279,7 @@ class Connection(PooledActor):
             method, params = self._read_call(message.method, message.params)
             if method.answerer is Answerer.CONNECTION and isinstance(params, InitializeParams):
                 self._initialize(message.id, params)
-                self._metrics.answered(method.name)
+                self._metrics.mine.answered[method.name] += 1
                 return
             if self._state is _State.OPENED:
                 raise errors.invalid_request("Not initialized")
@@ -289,11 +289,11 @@ class Connection(PooledActor):
                 check_experimental(method, message.params)
             if method.answerer is Answerer.CONNECTION:
                 self._answer_here(message.id, method)
-                self._metrics.answered(method.name)
+                self._metrics.mine.answered[method.name] += 1
                 return
             self._admission.begin(message.id, method, params, self._subscriptions)
         except RpcError as error:
-            self._metrics.answered(message.method, error)
+            self._metrics.failed(message.method, error)
             self._send_error(message.id, error)
             return
         if method.answerer is Answerer.HOST:
@@ -372,12 +372,12 @@ class Connection(PooledActor):
 
     @handles(Reply)
     def _on_reply(self, message: Reply) -> None:
-        self._metrics.answered(self._admission.end(message.request_id))
+        self._metrics.mine.answered[self._admission.end(message.request_id)] += 1
         self._send_result(message.request_id, message.result)
 
     @handles(Refuse)
     def _on_refuse(self, message: Refuse) -> None:
-        self._metrics.answered(self._admission.end(message.request_id), message.error)
+        self._metrics.failed(self._admission.end(message.request_id), message.error)
         self._send_error(message.request_id, message.error)
 
     @handles(Subscribed)
@@ -513,7 +513,9 @@ class Connection(PooledActor):
     def _count_flush(self, size: int) -> None:
         self._handed += size
         counts = self._metrics.mine
-        counts.flushes.add(size)
+        flushes = counts.flushes
+        flushes.buckets[size.bit_length()] += 1
+        flushes.total += size
         counts.deliveries += self._uncounted
         self._uncounted = 0
 

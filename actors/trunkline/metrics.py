@@ -8,6 +8,7 @@ threads, mailboxes) is not counted but looked at, when somebody asks.
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from trunkline.protocol.methods import METHODS
 
 __all__ = ["Counts", "Metrics", "Sizes", "Survey", "refusal_reason"]
 
-_BUCKETS = 32
+_BUCKETS = 64
+"""As many as a size may have bits."""
 
 
 class Sizes:
@@ -28,13 +30,13 @@ class Sizes:
 
     def __init__(self) -> None:
         self.buckets = [0] * _BUCKETS
-        """The sizes below 1, 2, 4, 8 and so on; the last takes all that are larger."""
+        """The sizes below 1, 2, 4, 8 and so on."""
         self.total = 0
         """The sum of the sizes."""
 
     def add(self, size: int) -> None:
-        """Count one, 0 or more."""
-        self.buckets[min(size.bit_length(), _BUCKETS - 1)] += 1
+        """Count one, from 0 to 2**63."""
+        self.buckets[size.bit_length()] += 1
         self.total += size
 
     def merge(self, other: Sizes) -> None:
@@ -47,10 +49,11 @@ class Counts:
     """What one OS thread has counted since the start. It alone adds; any thread may read."""
 
     __slots__ = (
-        "answers",
+        "answered",
         "closes",
         "commits_us",
         "deliveries",
+        "errors",
         "flushes",
         "opened",
         "refusals",
@@ -60,14 +63,16 @@ class Counts:
     )
 
     def __init__(self) -> None:
-        self.answers: dict[tuple[str, str], int] = {}
-        """Requests answered, by method and by result: `ok`, or the code of the error."""
+        self.answered: defaultdict[str | None, int] = defaultdict(int)
+        """Requests that had a result, by method."""
         self.closes: dict[int, int] = {}
         """Connections that are gone, by close code."""
         self.commits_us = Sizes()
         """Microseconds from asking the store for a commit to its answer."""
         self.deliveries = 0
         """Events sent, once for each subscriber."""
+        self.errors: dict[tuple[str, int], int] = {}
+        """Requests that had an error, by method and code."""
         self.flushes = Sizes()
         """Bytes handed to a link at once."""
         self.opened = 0
@@ -83,7 +88,7 @@ class Counts:
 
     def merge(self, other: Counts) -> None:
         """Count all that another has counted."""
-        for name in ("answers", "closes", "refusals", "slow", "turns"):
+        for name in ("answered", "closes", "errors", "refusals", "slow", "turns"):
             mine = getattr(self, name)
             for key, count in getattr(other, name).copy().items():  # a copy is atomic, a walk is not
                 mine[key] = mine.get(key, 0) + count
@@ -134,16 +139,15 @@ class Metrics:
             total.merge(counts)
         return total
 
-    def answered(self, method: str | None, error: RpcError | None = None) -> None:
-        """Count an answer to a request. A method that is not the protocol's counts as `other`."""
-        name = method if method in METHODS else "other"
+    def failed(self, method: str | None, error: RpcError) -> None:
+        """Count an error that answers a request. A method that is not the protocol's counts as `other`."""
         counts = self.mine
-        key = (name or "other", "ok" if error is None else str(int(error.code)))
-        counts.answers[key] = counts.answers.get(key, 0) + 1
-        if error is not None:
-            reason = refusal_reason(error)
-            if reason is not None:
-                counts.refusals[reason] = counts.refusals.get(reason, 0) + 1
+        name = method if method in METHODS else None
+        key = (name or "other", int(error.code))
+        counts.errors[key] = counts.errors.get(key, 0) + 1
+        reason = refusal_reason(error)
+        if reason is not None:
+            counts.refusals[reason] = counts.refusals.get(reason, 0) + 1
 
     def refused(self, reason: str) -> None:
         """Count something that was not let in."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from trunkline.admission import Slots
 from trunkline.messages import Ref
-from trunkline.metrics import Metrics, Sizes
+from trunkline.metrics import Counts, Metrics, Sizes
+from trunkline.protocol.methods import METHODS
 from trunkline.types import JsonObject
 from trunkline.version import VERSION
 
@@ -33,9 +34,6 @@ def status_json(
     """
     survey = None if metrics.survey is None else metrics.survey()
     counts = metrics.sum()
-    answered: dict[str, dict[str, int]] = {}
-    for (method, result), count in sorted(counts.answers.items()):
-        answered.setdefault(method, {})[result] = count
     connections = () if survey is None else survey.connections
     threads = () if survey is None else survey.threads
     return {
@@ -54,7 +52,7 @@ def status_json(
             "running": 0 if survey is None else survey.running,
             "ended": dict(sorted(counts.turns.items())),
         },
-        "requests": {"inFlight": slots.taken, "answered": answered},
+        "requests": {"inFlight": slots.taken, "answered": _answered_json(counts)},
         "deliveries": counts.deliveries,
         "flushedBytes": _sizes_json(counts.flushes),
         "mailboxes": {
@@ -67,6 +65,17 @@ def status_json(
         "refusals": dict(sorted(counts.refusals.items())),
         "storeCommitsUs": _sizes_json(counts.commits_us),
     }
+
+
+def _answered_json(counts: Counts) -> JsonObject:
+    """Return by method how often each result came: `ok`, or the code of an error."""
+    answered: dict[str, dict[str, int]] = {}
+    for method, count in counts.answered.items():
+        results = answered.setdefault(method if method in METHODS else "other", {"ok": 0})
+        results["ok"] += count
+    for (method, code), count in sorted(counts.errors.items()):
+        answered.setdefault(method, {})[str(code)] = count
+    return dict(sorted(answered.items()))
 
 
 def _depths(refs: Iterable[Ref]) -> JsonObject:
