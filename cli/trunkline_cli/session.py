@@ -35,18 +35,15 @@ from trunkline_cli.client import (
 )
 from trunkline_cli.console import Console, InputEnded, Interrupt, Leave, Line, UserInput
 from trunkline_cli.exits import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
-from trunkline_cli.outbox import Outbox, Typed
 from trunkline_cli.outcome import NotOpened, NotResumed, Options, Outcome, Place, ThreadGone
 from trunkline_cli.reconnect import GaveUp, Reopened, Reopening, TryFailed
 from trunkline_cli.render import Renderer
-from trunkline_cli.text import Palette, shorten, visible
+from trunkline_cli.text import Palette, visible
+from trunkline_cli.turns import Turns
 
 __all__ = ["Session"]
 
 JsonObject: TypeAlias = dict[str, Any]
-
-SUBJECT_CHARS = 60
-"""What is told of a line that can be seen in full elsewhere."""
 
 _SAID_FOR_A_WHILE = ("is closing; retry", "already has an active writer")
 """Parts of errors of `thread/resume` that pass: the thread is being unloaded, or the server before the one
@@ -102,13 +99,8 @@ class Session:
         self._missed: dict[RequestId, ServerRequest] = {}
         # What to do with the answers that are still to come.
         self._on_reply: dict[RequestId, Callable[[Reply], None]] = {}
-        self._outbox = Outbox()
-        self._renderer = Renderer(console, palette, self._outbox.own_ids)
-        # The running turn, ours or another client's, and the one that ended last.
-        self._turn: str | None = None
-        self._last_ended = ""
-        self._own_turns: set[str] = set()
-        self._interrupting = False
+        self._turns = Turns(console, palette, self._send, self._go_on)
+        self._renderer = Renderer(console, palette, self._turns.outbox.own_ids)
         # The turn whose error has been shown; it comes twice, alone and with the end of the turn.
         self._told_error_of = ""
         self._asking = Asking(
@@ -116,15 +108,14 @@ class Session:
             palette,
             self._send_answer,
             is_shown=self._renderer.knows,
-            is_ours=self._own_turns.__contains__,
+            is_ours=self._turns.ours.__contains__,
             allow_all=options.allow_all,
         )
         # Why there is no connection.
         self._why_away = ""
-        # For a pipe: whether a line has been asked for, whether there are no more, whether all went well.
+        # For a pipe: whether a line has been asked for, and whether there are no more.
         self._reading = False
         self._input_ended = False
-        self._has_failed = False
 
     @property
     def place(self) -> Place | None:
@@ -180,7 +171,7 @@ class Session:
         if self.outcome is not None:
             return
         if self._state is _State.AWAY:
-            self._tell_not_sent(list(self._outbox))
+            self._turns.tell_not_sent(list(self._turns.outbox))
         self.outcome = Outcome(exit_code, error)
 
     # The thread
@@ -200,6 +191,7 @@ class Session:
         """Take our place in the thread's events from an answer with a snapshot. Returns the thread."""
         thread: JsonObject = result.get("thread") or {}
         self._place = Place(str(thread.get("id")), result.get("epoch"), result.get("seq"))
+        self._turns.thread_id = self._place.thread_id
         return thread
 
     def _introduce(self, thread: JsonObject) -> None:
@@ -216,14 +208,14 @@ class Session:
         running = [turn for turn in turns if turn.get("status") == "inProgress"]
         over = [turn for turn in turns if turn not in running]
         if over:
-            self._last_ended = str(over[-1].get("id"))
+            self._turns.last_ended = str(over[-1].get("id"))
         if self._console.interactive:
             self._renderer.history(over)
         for turn in running:
             self._show_running(turn)
 
     def _show_running(self, turn: JsonObject) -> None:
-        self._turn = str(turn.get("id"))
+        self._turns.running = str(turn.get("id"))
         for item in turn.get("items") or ():
             self._renderer.caught_up(item)
 
@@ -250,14 +242,14 @@ class Session:
         params = message.params
         match message.method:
             case "item/started":
-                self._note_own(params.get("item") or {}, str(params.get("turnId")))
+                self._turns.note_own(params.get("item") or {}, str(params.get("turnId")))
                 self._renderer.started(params.get("item") or {})
             case "item/completed":
                 self._renderer.completed(params.get("item") or {})
             case "item/agentMessage/delta" | "item/plan/delta" | "item/commandExecution/outputDelta":
                 self._renderer.delta(str(params.get("itemId")), str(params.get("delta") or ""))
             case "turn/started":
-                self._turn = str((params.get("turn") or {}).get("id"))
+                self._turns.running = str((params.get("turn") or {}).get("id"))
             case "turn/completed":
                 self._on_turn_completed(params.get("turn") or {})
             case "serverRequest/resolved":
@@ -282,17 +274,13 @@ class Session:
             self._console.note(self._renderer.error(text))
 
     def _on_turn_completed(self, turn: JsonObject) -> None:
-        turn_id = self._last_ended = str(turn.get("id"))
+        turn_id = str(turn.get("id"))
         self._asking.drop(turn_id)
         self._renderer.turn_ended()
-        if turn.get("status") != "completed":
-            self._has_failed = self._has_failed or turn_id in self._own_turns
-            if turn.get("status") != "failed" or self._told_error_of != turn_id:
-                self._console.note(self._renderer.turn_ending(turn))
-        if turn_id == self._turn:
-            self._turn = None
-        was_interrupting, self._interrupting = self._interrupting, False
-        if was_interrupting and not self._console.interactive:
+        status = turn.get("status")
+        if status != "completed" and (status != "failed" or self._told_error_of != turn_id):
+            self._console.note(self._renderer.turn_ending(turn))
+        if self._turns.ended(turn) and not self._console.interactive:
             self._finish(EXIT_INTERRUPTED)
         self._go_on()
 
@@ -312,99 +300,30 @@ class Session:
         if self._place is None:
             self._note_dim("not yet: the thread is not open")
             return
-        message = self._outbox.add(text)
+        message = self._turns.outbox.add(text)
         if self._state is _State.LIVE:
-            self._transmit(message)
+            self._turns.say(message)
         elif self._state is _State.AWAY:
             self._note_dim("kept until the connection is back")
 
-    def _transmit(self, message: Typed) -> None:
-        """Send a message: to the running turn, or as a new one."""
-        assert self._place is not None
-        message.was_sent = True
-        params = {
-            "threadId": self._place.thread_id,
-            "input": [{"type": "text", "text": message.text, "text_elements": []}],
-            "clientUserMessageId": message.id,
-        }
-        if (turn_id := self._turn) is None:
-            self._send("turn/start", params, lambda reply: self._on_turn_accepted(message, reply))
-            return
-
-        def on_steered(reply: Reply) -> None:
-            if reply.failure is None:
-                self._outbox.arrived(message.id)
-                self._own_turns.add(str(reply.result.get("turnId")))
-            elif self._turn != turn_id:
-                # The turn ended while the steer was on its way: what was said begins the next one.
-                self._transmit(message)
-            else:
-                self._on_refused(message, reply.failure)
-
-        self._send("turn/steer", {**params, "expectedTurnId": turn_id}, on_steered)
-
-    def _on_turn_accepted(self, message: Typed, reply: Reply) -> None:
-        if reply.failure is not None:
-            self._on_refused(message, reply.failure)
-            return
-        self._outbox.arrived(message.id)
-        # The answer comes before the turn's events, so the turn cannot have ended already.
-        self._turn = str((reply.result.get("turn") or {}).get("id"))
-        self._own_turns.add(self._turn)
-        if self._interrupting:
-            self._send_interrupt()
-
-    def _on_refused(self, message: Typed, failure: RpcFailure) -> None:
-        self._outbox.arrived(message.id)
-        self._has_failed = True
-        self._interrupting = False
-        self._console.note(self._palette.bad(visible(str(failure))))
-        self._go_on()
-
-    def _note_own(self, item: JsonObject, turn_id: str) -> None:
-        """Note a message of ours that is on the thread, of which we may not have been told that it is."""
-        if item.get("type") == "userMessage" and self._outbox.arrived(item.get("clientId")):
-            self._own_turns.add(turn_id)
-
-    def _tell_not_sent(self, messages: list[Typed]) -> None:
-        for message in messages:
-            subject = visible(shorten(message.text, SUBJECT_CHARS))
-            self._console.note(self._palette.bad(f"not sent: {subject}"))
-
     def _on_interrupt(self) -> None:
-        if not self._is_busy or self._interrupting or self._state is _State.AWAY:
+        turns = self._turns
+        if not turns.is_busy or turns.is_interrupting or self._state is _State.AWAY:
             self._finish(EXIT_INTERRUPTED)
             return
-        self._interrupting = True
+        turns.is_interrupting = True
         self._note_dim("interrupting; Ctrl-C again leaves")
-        if self._turn is not None and self._state is _State.LIVE:
-            self._send_interrupt()
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether a turn is running, or what was typed is about to begin one."""
-        return self._turn is not None or len(self._outbox) > 0
-
-    def _send_interrupt(self) -> None:
-        assert self._place is not None
-        turn_id = self._turn
-
-        def on_reply(reply: Reply) -> None:
-            # If the turn has ended by itself, that it is not there is no news.
-            if reply.failure is not None and self._turn == turn_id:
-                self._interrupting = False
-                self._console.note(self._palette.bad(visible(str(reply.failure))))
-
-        self._send("turn/interrupt", {"threadId": self._place.thread_id, "turnId": turn_id}, on_reply)
+        if turns.running is not None and self._state is _State.LIVE:
+            turns.interrupt()
 
     def _go_on(self) -> None:
         """Take the next step of a session that is not told each step: the next line, or the end."""
         if self._console.interactive:
             if self._input_ended:
                 self._finish(EXIT_OK)
-        elif self._place is not None and not self._is_busy:
+        elif self._place is not None and not self._turns.is_busy:
             if self._input_ended:
-                has_failed = self._has_failed or self._asking.has_failed
+                has_failed = self._turns.has_failed or self._asking.has_failed
                 self._finish(EXIT_FAILURE if has_failed else EXIT_OK)
             elif not self._reading:
                 self._reading = True
@@ -423,7 +342,7 @@ class Session:
         if request_id is None:
             return
         self._missed.pop(request_id, None)
-        if self._asking.settled(request_id) and not self._interrupting:
+        if self._asking.settled(request_id) and not self._turns.is_interrupting:
             self._note_dim("settled by another client")
 
     # Coming back
@@ -436,8 +355,8 @@ class Session:
             why = visible(error.why)
             self._note_dim(f"the connection to the server is lost ({why}); trying to get it back")
         if error.was_too_big:
-            self._has_failed = True
-            self._tell_not_sent(self._outbox.drop_sent())
+            self._turns.has_failed = True
+            self._turns.give_up_sent()
         was_open, self._state = self._state is not _State.AWAY, _State.AWAY
         self._why_away = error.why
         self._on_reply.clear()
@@ -486,15 +405,17 @@ class Session:
     def _show_missed(self, turns: list[JsonObject]) -> None:
         """Show what a snapshot has that we have not seen, and take over what it says."""
         ids = [str(turn.get("id")) for turn in turns]
-        new = turns[ids.index(self._last_ended) + 1 :] if self._last_ended in ids else turns
-        lost = self._turn if self._turn not in ids else None
+        last = self._turns.last_ended
+        new = turns[ids.index(last) + 1 :] if last in ids else turns
+        running = self._turns.running
+        lost = running if running not in ids else None
         if lost is not None:
             self._on_turn_completed({"id": lost, "status": "interrupted"})
         for turn in new:
             for item in turn.get("items") or ():
-                self._note_own(item, str(turn.get("id")))
+                self._turns.note_own(item, str(turn.get("id")))
         # At a terminal other clients' turns that are over in brief; else all that has not been written.
-        ours = {self._turn, *self._own_turns}
+        ours = {running, *self._turns.ours}
         whole = [turn for turn in new if not self._console.interactive or turn.get("id") in ours]
         brief = [turn for turn in new if turn not in whole and turn.get("status") != "inProgress"]
         for turn in whole:
@@ -506,30 +427,32 @@ class Session:
             if turn.get("status") == "inProgress" and turn not in whole:
                 self._show_running(turn)
         if brief:
-            self._last_ended = str(brief[-1].get("id"))
+            self._turns.last_ended = str(brief[-1].get("id"))
 
     def _on_caught_up(self) -> None:
         """Go on live: send what could not be sent, and ask what could not be asked."""
         self._state = _State.LIVE
-        if self._interrupting:
-            self._tell_not_sent(self._outbox.drop_sent())
+        if self._turns.is_interrupting:
+            self._turns.give_up_sent()
         missed, self._missed = self._missed, {}
         self._asking.go_on()
         for request in missed.values():
             self._asking.take_request(request)
-        if self._interrupting:
-            self._interrupt_again()
-        for message in self._outbox:
-            self._transmit(message)
+        if self._turns.is_interrupting and not self._interrupt_again():
+            return
+        for message in self._turns.outbox:
+            self._turns.say(message)
         self._go_on()
 
-    def _interrupt_again(self) -> None:
-        if self._turn is not None:
-            self._send_interrupt()
-            return
-        self._interrupting = False
+    def _interrupt_again(self) -> bool:
+        """Interrupt what was to be interrupted. Returns whether the session goes on."""
+        if self._turns.running is not None:
+            self._turns.interrupt()
+            return True
+        self._turns.is_interrupting = False  # it had not begun
         if not self._console.interactive:
             self._finish(EXIT_INTERRUPTED)
+        return self._console.interactive
 
     # What the user sees
 
@@ -542,7 +465,7 @@ class Session:
         if self._state is _State.AWAY:
             hint = f"not connected ({visible(self._why_away)}), Ctrl-C leaves "
         else:
-            hint = "running, Ctrl-C interrupts " if self._is_busy else ""
+            hint = "running, Ctrl-C interrupts " if self._turns.is_busy else ""
         self._console.prompt(f"{self._palette.dim(hint)}> ")
 
 
