@@ -158,7 +158,9 @@ class Upstream:
 
     def on_thread_resume(self, request: JsonObject, params: JsonObject) -> None:
         thread_id = params["threadId"]
-        if (self.directory / "hold").exists():
+        if (self.directory / "odd").exists():
+            self.reply(request, {"thread": None})
+        elif (self.directory / "hold").exists():
             self.held_resumes.append(request)
         elif self.stored(thread_id).exists():
             self.loaded.add(thread_id)

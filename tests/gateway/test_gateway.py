@@ -294,6 +294,17 @@ def test_a_connection_that_closes_while_it_resumes_is_no_subscriber(gateway: Gat
     bob.fence(thread_id)
 
 
+def test_an_answer_of_the_upstream_that_has_no_thread_is_an_error_and_harms_nobody(gateway: Gateway) -> None:
+    alice, bob, thread_id = two(gateway)
+    (gateway.place / "odd").touch()
+
+    error = gateway.connect("carol").refused("thread/resume", threadId=thread_id)
+
+    assert error == {"code": -32603, "message": "the upstream's answer has no thread"}
+    alice.run_turn(thread_id, "say 1 9")
+    bob.wait("turn/completed")
+
+
 def test_an_unsubscribe_behind_a_resume_that_is_not_answered_ends_that(gateway: Gateway) -> None:
     alice, _, thread_id = two(gateway)
     alice.run_turn(thread_id, "say 1 9")

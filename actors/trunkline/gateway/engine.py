@@ -32,7 +32,7 @@ from trunkline.gateway.messages import (
 )
 from trunkline.gateway.methods import PassedParams
 from trunkline.gateway.running import RunningTurn, Scene
-from trunkline.gateway.wire import BROADCASTS
+from trunkline.gateway.wire import BROADCASTS, thread_of
 from trunkline.messages import Ref, Refuse, Request
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
@@ -138,7 +138,7 @@ class GatewayEngine:
         request, payload = self._begins_with
         self._begins_with = (None, b"")
         result: JsonObject = orjson.loads(payload)
-        self._note_known(result)
+        self._note_loaded(result)
         # From now on it is told what came after that answer.
         post(self._upstream, ThreadHere(self._id, self._seat.actor_ref))
         if request is not None:
@@ -297,15 +297,20 @@ class GatewayEngine:
             return  # it has gone
         params = request.params
         assert isinstance(params, PassedParams)
-        if message.error is None:
-            self._is_attached = True
-            self._note_known(result := orjson.loads(message.result))
-        elif self._is_attached and message.error.code == ErrorCode.INVALID_REQUEST:
+        error = message.error
+        if error is None and thread_of(message.result) is None:
+            error = RpcError(ErrorCode.INTERNAL_ERROR, "the upstream's answer has no thread")
+        if error is None:
+            result = orjson.loads(message.result)
+            if not self._is_attached:
+                self._is_attached = True
+                self._note_loaded(result)
+        elif self._is_attached and error.code == ErrorCode.INVALID_REQUEST:
             # It has the thread, and has nothing stored of it: never used, or ephemeral.
             result = self._known_snapshot()
         else:
             self._resuming.remove(request)
-            self._feed.refuse(request, message.error)
+            self._feed.refuse(request, error)
             self._do_deferred()
             return
         if message.ask.tag == "events" and not self._holds(params):  # they fell out of the log meanwhile
@@ -360,8 +365,9 @@ class GatewayEngine:
             self._has_finished = True
             self._seat.finish()
 
-    def _note_known(self, result: JsonObject) -> None:
-        thread = result.get("thread") or {}
+    def _note_loaded(self, result: JsonObject) -> None:
+        """Note how the thread is, as the upstream has just loaded it: from now on its notifications tell."""
+        thread = result["thread"]
         self._scene.take_snapshot(thread)
         self._known = {**result, "thread": {**thread, "turns": []}}
 

@@ -100,8 +100,9 @@ class Scene:
         turns = thread.get("turns") or ()
         if turn is None or not turns or turns[-1].get("id") != turn.id:
             return
-        present = {item.get("id") for item in turns[-1]["items"]}
-        turns[-1]["items"] += [item.json() for item in turn.items.values() if item.id not in present]
+        items = turns[-1].setdefault("items", [])
+        present = {item.get("id") for item in items}
+        items += [item.json() for item in turn.items.values() if item.id not in present]
 
     def _note(self, method: str, params: bytes) -> None:
         if method == "thread/status/changed":
