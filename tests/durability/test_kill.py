@@ -1,8 +1,12 @@
-"""What clients have seen completed is there after `kill -9`, and no event number is used twice."""
+"""What clients have seen completed is there after `kill -9`, and no event number is used twice.
+
+`KILL_ROUNDS=100` in the environment kills more often than the ordinary run does.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 import threading
@@ -15,7 +19,7 @@ import pytest
 from durability.processes import Process
 from wires import PATIENCE_S, WireClosed
 
-ROUNDS = 6
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
 CLIENTS = 3
 SCRIPT = "say 40 30\ntext done\nsay 15 20"
 
