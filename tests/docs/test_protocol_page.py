@@ -19,7 +19,7 @@ from trunkline.protocol.items import KEPT_OUTPUT_CHARS, KEPT_TEXT_CHARS
 from trunkline.protocol.methods import METHODS
 from trunkline.transports import closes
 from trunkline.transports.base import CloseCode
-from trunkline.transports.websocket_link import MAX_REASON_BYTES
+from trunkline.transports.closes import MAX_REASON_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 SESSIONS = re.findall(r"^```session\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

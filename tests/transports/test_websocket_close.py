@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ from websockets.sync.client import connect
 from transports.links import PATIENCE_S, Listen, Recorders, get
 from transports.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame, RawClient, close_payload, frame
 from trunkline.transports.base import CloseCode, Closed, Link
+from trunkline.transports.closes import MAX_REASON_BYTES, advised
 from trunkline.transports.framing import TEXT_FRAMING
 from trunkline.transports.loop import IoLoop
 from trunkline.transports.websocket import WebSocketLimits
@@ -61,11 +63,20 @@ def test_a_violation_is_answered_with_its_code(
         client.send(frame(TEXT, b"before") + data + frame(TEXT, b"after") * 1000)
         recorder = links.next()
 
-        assert client.read_frame().code == code
-        assert get(recorder.closed).code == code
+        close = client.read_frame()
+        assert close.code == code
+        assert close.payload[2:].decode().endswith(advised(code, ""))
+        assert get(recorder.closed) == (code, close.payload[2:].decode())
         assert client.read_to_eof() == b""
         assert recorder.calls == ["messages", "closed"]
         assert recorder.batches == [("before",)]
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1009])
+def test_the_reason_for_a_violation_says_whether_to_reconnect_however_long_it_is(code: int) -> None:
+    reason = advised(code, "€" * 100)
+    assert re.search("€; (do not reconnect|reconnect now)", reason)
+    assert MAX_REASON_BYTES - 3 < len(reason.encode()) <= MAX_REASON_BYTES
 
 
 def test_a_client_may_finish_sending_before_it_reads_why_it_was_closed(

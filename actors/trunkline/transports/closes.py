@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 from trunkline.transports.base import CloseCode
 
-__all__ = ["BUG", "NORMAL", "NOT_INITIALIZED", "RECONNECT_S", "SILENT", "STOPPING", "TOO_SLOW", "Ending"]
+__all__ = [
+    "BUG",
+    "MAX_REASON_BYTES",
+    "NORMAL",
+    "NOT_INITIALIZED",
+    "RECONNECT_S",
+    "SILENT",
+    "STOPPING",
+    "TOO_SLOW",
+    "Ending",
+    "advised",
+]
 
 RECONNECT_S = 5
 """Seconds after which a client should try again that was told to come back later."""
@@ -41,3 +52,20 @@ SILENT = Ending(CloseCode.TRY_AGAIN_LATER, "no answer to a ping; reconnect now a
 
 NOT_INITIALIZED = Ending(CloseCode.POLICY, "not initialized in time; reconnect now and send initialize first")
 """The client has opened a connection and not said who it is."""
+
+_MENDED = "; do not reconnect before that is mended"
+_ADVICE: dict[int, str] = {
+    CloseCode.PROTOCOL_ERROR: _MENDED,
+    CloseCode.INVALID_DATA: _MENDED,
+    CloseCode.TOO_BIG: "; reconnect now, and do not send that again",
+}
+
+MAX_REASON_BYTES = 123
+"""RFC 6455, 5.5: a control frame carries 125 bytes, two of which are the code."""
+
+
+def advised(code: int, what: str) -> str:
+    """Return the reason for closing because of what a client did: what that was, and whether to reconnect."""
+    advice = _ADVICE.get(code, "")
+    room = MAX_REASON_BYTES - len(advice.encode())
+    return what.encode()[:room].decode(errors="ignore") + advice

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+
+from trunkline.transports.closes import advised
 
 __all__ = ["LinkProtocol", "logger"]
 
@@ -30,6 +32,10 @@ class LinkProtocol(ServerProtocol):
     def __init__(self, state: State, max_message_bytes: int) -> None:
         super().__init__(state=state, max_size=max_message_bytes, logger=logger)
         self.debug = False
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        """Close because of what the client did, with a reason that says whether to reconnect."""
+        super().fail(code, advised(int(code), reason))
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame. A client may close in the middle of a fragmented message, too.

@@ -22,7 +22,7 @@ from websockets.protocol import State as ProtocolState
 
 from trunkline.access import EVERYTHING, Access
 from trunkline.transports.base import CloseCode, Closed, LinkEvents, Opened
-from trunkline.transports.closes import SILENT
+from trunkline.transports.closes import BUG, MAX_REASON_BYTES, SILENT, advised
 from trunkline.transports.framing import TEXT_FRAMING, TextFraming
 from trunkline.transports.handshake import TIMED_OUT, Handshake, Site
 from trunkline.transports.keepalive import bytes_taken
@@ -39,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65_536
 """Bytes read at a time. It bounds how long one connection's frames keep the loop from the others."""
-
-MAX_REASON_BYTES = 123
-"""RFC 6455, 5.5: a control frame carries 125 bytes, two of which are the code."""
 
 _PING = Frame(Opcode.PING, b"").serialize(mask=False)
 
@@ -231,7 +228,7 @@ class WebSocketLink:
             self._update_interest()
         except Exception:
             logger.exception("x %s: closed because of an error of ours", self.name)
-            self._fail(CloseCode.INTERNAL_ERROR, "")
+            self._fail(*BUG)
 
     def take_sign_of_life(self) -> bool:
         """Tell whether something has come from the peer, or was taken by it, since the last call."""
@@ -361,7 +358,7 @@ class WebSocketLink:
             if error is not None and self._state is State.OPEN:
                 # The parser is ahead of the check for UTF-8 by what came in the same read. What else
                 # it met there, a close frame or another violation, is not what is to be answered.
-                closed = Closed(CloseCode.INVALID_DATA, error)
+                closed = Closed(CloseCode.INVALID_DATA, advised(CloseCode.INVALID_DATA, error))
                 *pongs, _ = filter(None, writes)
                 self._on_ended(texts, b"".join(pongs) + _close_frame(closed), closed)
             else:
