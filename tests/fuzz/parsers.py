@@ -12,7 +12,7 @@ import json
 import logging
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -303,13 +303,26 @@ class _Raise(logging.Handler):
             raise AssertionError(self.format(record)) from record.exc_info[1]
 
 
-_log = logging.getLogger("trunkline.transports.websocket_link")
-_log.addHandler(_Raise())
-_log.propagate = False
+@contextlib.contextmanager
+def _raising() -> Iterator[None]:
+    log = logging.getLogger("trunkline.transports.websocket_link")
+    handler = _Raise()
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = True
+        log.removeHandler(handler)
 
 
 def _feed(head: bytes, site: Site, chunks: list[bytes] | None = None) -> tuple[bytes, _Events]:
     """Give a link a request and what comes after it; return what it answered, and what it told."""
+    with _raising():
+        return _feed_link(head, site, chunks)
+
+
+def _feed_link(head: bytes, site: Site, chunks: list[bytes] | None) -> tuple[bytes, _Events]:
     sock = _Socket()
     made: list[_Events] = []
 
