@@ -196,7 +196,8 @@ class Connection(PooledActor):
         """Tell the router that the connection is there."""
         try:
             self._metrics.mine.opened += 1
-            post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote))
+            if not post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote)):
+                self.stop()  # the server has ended
             name = self._link.access.named(self._link.name)
             logger.info("= connection %s: open, %s", self._id, name, extra=self._ids)
         except BaseException:

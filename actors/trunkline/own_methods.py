@@ -18,7 +18,7 @@ import pykka
 
 from trunkline.access import Access, Scope
 from trunkline.actor import Dispatcher, post
-from trunkline.errors import ConfigError, Disconnected, RpcError
+from trunkline.errors import ConfigError, Disconnected, RpcError, ServerStopped
 from trunkline.futures import Future
 from trunkline.messages import PushNotification, Ref, Refuse, Reply
 from trunkline.protocol import errors
@@ -258,6 +258,8 @@ def _answer(connection: Ref, request_id: RequestId, name: str, outcome: Callable
         result = plain(outcome())
     except RpcError as error:
         post(connection, Refuse(request_id, error))
+    except (Disconnected, ServerStopped):  # there is nobody to answer, or soon will not be
+        post(connection, Refuse(request_id, errors.draining()))
     except BaseException:
         logger.exception("x method %s: its handler failed", name)
         post(connection, Refuse(request_id, errors.internal()))

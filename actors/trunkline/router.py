@@ -167,6 +167,8 @@ class Router(PooledActor):
             post(message.reply_to, Refuse(message.id, errors.draining()))
         elif isinstance(message, HostEvent):
             message.future.fail(ServerStopped("the server is not running"))
+        elif isinstance(message, ConnectionOpened):
+            message.connection.stop(block=False)
 
     def survey(self) -> Survey:
         """Look at what there is. Any thread: the copies that it takes are each made at one moment."""

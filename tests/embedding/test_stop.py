@@ -24,6 +24,7 @@ from trunkline import (
     Closed,
     Dispatcher,
     PooledActor,
+    ServerStopped,
     StopReport,
     Turn,
     TurnInterrupted,
@@ -335,6 +336,31 @@ def test_whoever_stops_the_router_alone_stops_the_server(inbox: Inbox) -> None:
     router.stop(timeout=PATIENCE_S)
     assert server.stop().is_clean
     assert inbox.wait_closed().code == 1001
+
+
+def test_who_comes_in_while_all_are_stopped_is_closed_too(caplog: pytest.LogCaptureFixture) -> None:
+    server = AppServer(agent=None)
+    server.method("acme/do")(lambda call: call.notify("acme/doing"))
+    server.start()
+    over = threading.Event()
+    inboxes: list[Inbox] = []
+
+    def come_in() -> None:
+        while not over.is_set():
+            inbox = Inbox()
+            try:
+                connection = server.connect(inbox)
+            except ServerStopped:
+                return
+            inboxes.append(inbox)
+            connection.initialize("host")
+            connection.request("acme/do")
+
+    in_parallel(come_in, come_in, lambda: pykka.ActorRegistry.stop_all(timeout=PATIENCE_S))
+    over.set()
+    assert server.stop().actors == ()
+    assert {inbox.wait_closed().code for inbox in inboxes} <= {1001}
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 PROGRAM = """
