@@ -18,6 +18,9 @@ __all__ = ["STATUS_METHOD", "status_json"]
 
 STATUS_METHOD = "trunkline/status"
 
+_SHOWN = range(5, 27)
+"""Powers of two at which a histogram is cut: 32 bytes to 64 MiB, 32 µs to a minute."""
+
 
 def status_json(
     metrics: Metrics, slots: Slots, store: Ref | None, *, uptime_s: float, is_ready: bool
@@ -91,11 +94,11 @@ def _depth(ref: Ref) -> int:
 
 
 def _sizes_json(sizes: Sizes) -> JsonObject:
-    """Return a histogram: how many there are below each power of two, up to the largest there is."""
+    """Return a histogram: how many there are below each power of two. The same powers at every look."""
     below: dict[str, int] = {}
     count = 0
     for exponent, at in enumerate(sizes.buckets):
         count += at
-        if at:
+        if exponent in _SHOWN:
             below[str(2**exponent)] = count
     return {"count": count, "sum": sizes.total, "below": below}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -73,7 +74,7 @@ def _sizes(sizes: JsonObject, unit: str) -> str:
         return "none"
     # The end of the bucket that half of them, or nearly all, are below.
     ends = [
-        next(int(end) for end, below in sizes["below"].items() if below >= count * share)
+        next((int(end) for end, below in sizes["below"].items() if below >= count * share), math.inf)
         for share in (0.5, 0.99)
     ]
     return f"{count:,}; half below {ends[0]:,} {unit}, 99 % below {ends[1]:,}"
