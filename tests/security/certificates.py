@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from wires import PATIENCE_S
+import trustme
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Make a self-signed certificate for localhost, and its key; return where they are."""
+    """Make a certificate for localhost, with the authority that signed it behind it, and its key.
+
+    Returns:
+        Where they are. The first is also what clients are told to trust.
+
+    """
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost", "127.0.0.1")
     cert, key = directory / "cert.pem", directory / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE_S,
-    )
+    leaf.private_key_pem.write_to_path(key)
+    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems) + authority.cert_pem.bytes()
+    cert.write_bytes(chain)
     return cert, key
