@@ -8,7 +8,7 @@ from html import escape
 
 __all__ = ["draw"]
 
-WIDTH, HEIGHT, COLUMNS = 380, 210, 2
+WIDTH, HEIGHT, COLUMNS = 430, 210, 2
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 40, 32
 
 STYLE = """
@@ -61,7 +61,11 @@ def _plot(title: str, curve: Mapping[int, float]) -> str:
     for (x, y), (size, cost) in zip(points, curve.items(), strict=True):
         parts += [
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>',
-            f'<text class="value" x="{x:.1f}" y="{y - 9:.1f}" text-anchor="middle">{cost:.3g}</text>',
+            f'<text class="value" x="{x:.1f}" y="{y - 9:.1f}" text-anchor="middle">{_cost(cost)}</text>',
             f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{size:,}</text>',
         ]
     return "".join(parts)
+
+
+def _cost(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
