@@ -110,8 +110,10 @@ def closing_pipes(client: CodexClient) -> Iterator[None]:
     assert process.stdout is not None
     assert process.stderr is not None
     with process.stdout, process.stderr:
-        yield
-        client.close()
+        try:
+            yield
+        finally:
+            client.close()  # first of all: a pipe that is being read cannot be closed
     # The SDK ends its server in two ways at once: the end of input, and a SIGTERM that may find the
     # server gone but for its interpreter.
     assert process.returncode in (0, -signal.SIGTERM), f"the server ended with {process.returncode}"
