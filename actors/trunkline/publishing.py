@@ -13,7 +13,7 @@ from trunkline.futures import Future
 from trunkline.messages import Publish, RaisePrompt, Ref
 from trunkline.protocol.own_names import check_own_name, check_prompt_name
 from trunkline.protocol.values import measure, plain_object
-from trunkline.transports.turns import Tally
+from trunkline.transports.serial import Tally
 from trunkline.types import JsonObject, ThreadId
 
 __all__ = ["ThreadHandle", "ThreadHandles"]

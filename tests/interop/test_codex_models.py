@@ -13,7 +13,7 @@ from codex_models import check_message
 from conftest import Serve
 from gateway.upstreams import FAKE
 from helpers import Client, Message
-from trunkline.engine import ConversationEngine
+from trunkline.local.conversation_engine import ConversationEngine
 
 pytestmark = pytest.mark.skipif(
     not codex_models.are_installed(), reason="needs the packages of the extra: pip install '.[interop]'"

@@ -115,7 +115,7 @@ def test_a_bug_at_the_start_of_a_thread_fails_that_thread(
 ) -> None:
     alice = house.connect("alice")
     with monkeypatch.context() as patch:
-        patch.setattr("trunkline.engine.ConversationEngine.publish_status", raiser(Bug()))
+        patch.setattr("trunkline.local.conversation_engine.ConversationEngine.publish_status", raiser(Bug()))
         refusal = alice.refused("thread/start")
     assert "is closing" in refusal["message"]
     assert alice.request("thread/loaded/list")["data"] == []

@@ -242,7 +242,7 @@ def test_reading_goes_on_when_another_thread_has_sent_the_last_of_what_was_unsen
         recorder = links.next()
         link = recorder.link
         assert isinstance(link, WebSocketLink)
-        turns = link._outbox._turns
+        turns = link._outbox._queue
         data, count = TEXT_FRAMING.frame(b"x" * 100_000), 0
         while link.unsent_bytes <= WebSocketLimits().max_unsent_bytes_to_read:
             link.send(data)

@@ -29,7 +29,7 @@ from trunkline.protocol.values import given
 from trunkline.transports.base import CloseCode, Closed, LinkEvents
 from trunkline.transports.framing import LINE_FRAMING, LineFraming
 from trunkline.transports.relay import Relay
-from trunkline.transports.turns import Tally, Turns
+from trunkline.transports.serial import SerialQueue, Tally
 from trunkline.types import Json, JsonObject, ThreadId
 
 __all__ = [
@@ -293,7 +293,7 @@ class InProcessLink:
         self._session: Ref | None = None
         # Holds one token until somebody closes: `list.pop` is atomic, so one caller gets it.
         self._close_token: list[None] = [None]
-        self._outgoing: Turns[Parcel | Closed] = Turns(self._hand_out)
+        self._outgoing: SerialQueue[Parcel | Closed] = SerialQueue(self._hand_out)
         self._relay = Relay()
         sink.bind(self._open, self._relay.drained, self._lose)
 

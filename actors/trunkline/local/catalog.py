@@ -23,16 +23,17 @@ from trunkline.context import Context
 from trunkline.engines import Desk, Engine, Handlers, Numbering, Seat
 from trunkline.errors import RpcError
 from trunkline.local.engine import LocalEngine, Origin
+from trunkline.local.pages import page_size
+from trunkline.local.questions import Questions, check_readable
+from trunkline.local.records import fork_record, new_record
 from trunkline.local.remembered import read_events
+from trunkline.local.stored import READS_STORED, WRITES_STORED, StoredAnswers, check_stored
 from trunkline.local.workshop import Workshop
 from trunkline.messages import Fork, Forked, ReadOlder, Ref, Refuse, Reply, Request
-from trunkline.pages import page_size
 from trunkline.protocol import errors
 from trunkline.protocol.ids import is_uuid, parse_uuid
 from trunkline.protocol.params import ForkParams, LoadedListParams, ThreadListParams, ThreadStartParams
 from trunkline.protocol.product import check_start
-from trunkline.questions import Questions, check_readable
-from trunkline.records import fork_record, new_record
 from trunkline.store.base import (
     ForkThread,
     ItemsListed,
@@ -45,7 +46,6 @@ from trunkline.store.base import (
     TurnQuery,
     TurnsListed,
 )
-from trunkline.stored import READS_STORED, WRITES_STORED, StoredAnswers, check_stored
 from trunkline.types import Json, ThreadId, TurnId
 
 __all__ = ["LocalCatalog"]

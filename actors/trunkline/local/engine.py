@@ -1,6 +1,6 @@
 """The engine of a thread whose turns an agent of this process runs: the requests, and the thread's life.
 
-Turns and what they leave behind are the conversation's (`trunkline.engine`).
+Turns and what they leave behind are the conversation's (`trunkline.local.conversation_engine`).
 
 A plain object that belongs to one Thread actor and is called by it alone.
 
@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 from trunkline.actor import post
 from trunkline.agents.events import Answer, ItemCompleted, ItemDelta, ItemStarted, PromptRaised, TurnEnded
 from trunkline.context import Context
-from trunkline.engine import ConversationEngine
 from trunkline.engines import Handlers, Seat
 from trunkline.errors import RpcError
+from trunkline.local.conversation_engine import ConversationEngine
+from trunkline.local.records import ignored_settings
 from trunkline.local.workshop import Workshop
 from trunkline.messages import (
     Fork,
@@ -50,7 +51,6 @@ from trunkline.protocol.params import (
     TurnStartParams,
     TurnSteerParams,
 )
-from trunkline.records import ignored_settings
 from trunkline.store.base import (
     Commit,
     Committed,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from trunkline.transports.turns import Turns
+from trunkline.transports.serial import SerialQueue
 
 __all__ = ["Outbox"]
 
@@ -40,7 +40,7 @@ _Item: TypeAlias = bytes | _Order
 class Outbox:
     """Writes to one socket, in order and never two threads at once.
 
-    The state below belongs to whoever has the turn (see `Turns`). The socket is closed in a turn
+    The state below belongs to whoever has the turn (see `SerialQueue`). The socket is closed in a turn
     too: a descriptor that is closed while another thread is about to write to it may be somebody
     else's by then.
 
@@ -61,9 +61,9 @@ class Outbox:
         "_on_blocked",
         "_on_broken",
         "_on_drained",
+        "_queue",
         "_shut_down_when_empty",
         "_sock",
-        "_turns",
         "_waiting",
         "_waiting_bytes",
         "put",
@@ -82,8 +82,8 @@ class Outbox:
         self._on_blocked = on_blocked
         self._on_drained = on_drained
         self._on_broken = on_broken
-        self._turns: Turns[_Item] = Turns(self._work)
-        self.put = self._turns.put
+        self._queue: SerialQueue[_Item] = SerialQueue(self._work)
+        self.put = self._queue.put
         """Send bytes, after all that was put before. Any thread; never blocks."""
         self.unsent = 0
         """Bytes that wait for the socket to take more. If not 0, `on_drained` or `on_broken` will follow."""

@@ -19,7 +19,7 @@ from trunkline.transports.base import CloseCode, Closed, Opened
 from trunkline.transports.framing import LINE_FRAMING, LineFraming
 from trunkline.transports.lines import LineSplitter
 from trunkline.transports.relay import Relay
-from trunkline.transports.turns import Tally, Window
+from trunkline.transports.serial import Tally, Window
 from trunkline.transports.waker import Waker
 
 __all__ = ["StdioTransport"]

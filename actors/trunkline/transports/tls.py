@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from trunkline.errors import ConfigError
 from trunkline.transports.loop import WRITE, IoLoop
-from trunkline.transports.turns import Tally
+from trunkline.transports.serial import Tally
 from trunkline.transports.websocket_link import WebSocketLink
 
 __all__ = ["TlsLink", "TlsSocket", "make_tls_context"]

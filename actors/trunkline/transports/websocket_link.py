@@ -29,9 +29,9 @@ from trunkline.transports.keepalive import bytes_taken
 from trunkline.transports.loop import READ, WRITE, IoLoop, Timer
 from trunkline.transports.outbox import Outbox
 from trunkline.transports.protocol import LinkProtocol
+from trunkline.transports.serial import Window
 from trunkline.transports.short_cut import Boundary, whole_text
 from trunkline.transports.texts import TextCollector
-from trunkline.transports.turns import Window
 
 __all__ = ["State", "WebSocketLimits", "WebSocketLink"]
 

@@ -29,10 +29,7 @@ from trunkline.context import Context
 from trunkline.conversation import Conversation, History, Item, TurnState, record_json
 from trunkline.errors import RpcError, TurnInterrupted
 from trunkline.feed import Feed
-from trunkline.local.remembered import write_events
-from trunkline.local.workshop import Workshop
-from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
-from trunkline.pages import (
+from trunkline.local.pages import (
     item_query,
     items_page,
     newest_item_cursor,
@@ -41,6 +38,12 @@ from trunkline.pages import (
     turn_query,
     turns_page,
 )
+from trunkline.local.questions import Questions
+from trunkline.local.records import changed_record
+from trunkline.local.remembered import write_events
+from trunkline.local.reverts import Done, Reverts
+from trunkline.local.workshop import Workshop
+from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import DeltaHead, now_ms
@@ -57,9 +60,6 @@ from trunkline.protocol.params import (
     check_turn_input,
 )
 from trunkline.protocol.values import Encoded
-from trunkline.questions import Questions
-from trunkline.records import changed_record
-from trunkline.reverts import Done, Reverts
 from trunkline.store.asking import read_items
 from trunkline.store.base import (
     DeleteThread,

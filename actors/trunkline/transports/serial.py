@@ -1,6 +1,6 @@
 """Small tools with which threads share work without a lock.
 
-`Turns` lets whoever comes first do the work of all who come meanwhile. `Tally` is a sum that any
+`SerialQueue` lets whoever comes first do the work of all who come meanwhile. `Tally` is a sum that any
 thread may add to. `Window` counts what was handed out and not yet dealt with.
 
 They rest on the operations of a list (append, pop, a slice read or deleted) being atomic, as CPython
@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Tally", "Turns", "Window"]
+__all__ = ["SerialQueue", "Tally", "Window"]
 
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
+class SerialQueue(Generic[T]):
     """A queue whose items are worked off by whichever thread finds nobody else doing so.
 
     `_free` holds one token while nobody works; `list.pop` is atomic, so of all who find it there
@@ -75,16 +75,16 @@ class Turns(Generic[T]):
 class Tally:
     """A sum that any thread may add to, without a lock."""
 
-    __slots__ = ("_turns", "value")
+    __slots__ = ("_queue", "value")
 
     def __init__(self) -> None:
         self.value = 0
         """The sum of all that was added; an `add` at this very moment on another thread may be missing."""
-        self._turns: Turns[int] = Turns(self._settle)
+        self._queue: SerialQueue[int] = SerialQueue(self._settle)
 
     def add(self, amount: int) -> None:
         """Add `amount`. Any thread; never blocks."""
-        self._turns.put(amount)
+        self._queue.put(amount)
 
     def _settle(self, amounts: list[int]) -> None:
         self.value += sum(amounts)

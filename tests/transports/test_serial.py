@@ -11,7 +11,7 @@ import pytest
 from transports.links import PATIENCE_S, Recorder
 from trunkline.transports.base import Closed
 from trunkline.transports.relay import Relay
-from trunkline.transports.turns import Tally, Turns, Window
+from trunkline.transports.serial import SerialQueue, Tally, Window
 from trunkline.transports.waker import Waker
 
 
@@ -41,7 +41,7 @@ def test_every_item_is_worked_on_once_in_order_and_never_two_threads_at_once() -
         seen.extend(items)
         working.pop()
 
-    turns = Turns(work)
+    turns = SerialQueue(work)
     threads, count = 6, 3000
 
     def put(name: int) -> None:
@@ -64,7 +64,7 @@ def test_an_item_put_by_the_work_itself_is_worked_on_after_it() -> None:
                 turns.put(item + 1)
             seen.append(item)
 
-    turns = Turns(work)
+    turns = SerialQueue(work)
     turns.put(0)
 
     assert seen == [0, 1, 2, 3]
@@ -78,7 +78,7 @@ def test_work_that_raises_does_not_keep_the_turn() -> None:
             raise ValueError("a bug")
         seen.extend(items)
 
-    turns = Turns(work)
+    turns = SerialQueue(work)
     with pytest.raises(ValueError, match="a bug"):
         turns.put(1)
     turns.put(2)
@@ -88,7 +88,7 @@ def test_work_that_raises_does_not_keep_the_turn() -> None:
 
 def test_what_is_put_while_held_waits_for_the_release() -> None:
     seen: list[int] = []
-    turns = Turns(seen.extend)
+    turns = SerialQueue(seen.extend)
     turns.hold()
     turns.put(1)
     assert seen == []

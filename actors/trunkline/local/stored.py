@@ -11,8 +11,7 @@ from functools import partial
 from trunkline.actor import post
 from trunkline.conversation import record_json
 from trunkline.engines import NOT_LOADED, Desk
-from trunkline.messages import Reply, Request
-from trunkline.pages import (
+from trunkline.local.pages import (
     item_query,
     listed_items,
     listed_turns,
@@ -20,9 +19,10 @@ from trunkline.pages import (
     read_json,
     turn_query,
 )
+from trunkline.local.questions import Questions
+from trunkline.messages import Reply, Request
 from trunkline.protocol import errors
 from trunkline.protocol.params import ItemsListParams, ThreadListParams, ThreadReadParams, TurnsListParams
-from trunkline.questions import Questions
 from trunkline.store.base import (
     ItemQuery,
     ItemsListed,

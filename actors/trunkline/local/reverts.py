@@ -13,9 +13,9 @@ from functools import partial
 
 from trunkline.conversation import Conversation
 from trunkline.errors import RpcError
+from trunkline.local.questions import Answer, Questions, check_readable
 from trunkline.messages import Ref
 from trunkline.protocol import errors
-from trunkline.questions import Answer, Questions, check_readable
 from trunkline.store.base import DropTurns, ListTurns, Loaded, LoadThread, TurnQuery, TurnsListed
 from trunkline.store.cursors import at
 from trunkline.types import TurnId
