@@ -22,8 +22,8 @@ def _no_thread_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    """Put back what a test, or a command it runs in this process, configures."""
+def _logging_restored(_no_thread_left: None) -> Iterator[None]:
+    """Put back what a test, or a command it runs in this process, configures, before threads are counted."""
     root = logging.getLogger()
     before = (
         root.handlers[:],
@@ -31,6 +31,8 @@ def _logging_restored() -> Iterator[None]:
         [(name, logging.getLogger(name).level) for name in logs._OUR_LOGGERS],
     )
     yield
+    for handler in set(root.handlers).difference(before[0]):
+        handler.close()
     root.handlers[:], level, levels = before
     root.setLevel(level)
     for name, own in levels:
