@@ -77,7 +77,9 @@ def test_two_terminals_and_the_sdk_share_a_thread_of_codex(codex_home: CodexHome
             one.wait_end()
             two.send("text still here")
             two.wait_for("• still here")
-            sdk.wait("item/completed", lambda params: params["item"].get("text") == "still here")
+            said = sdk.wait("item/completed", lambda params: params["item"].get("text") == "still here")
+            # What is sent before its end would steer this turn.
+            sdk.wait("turn/completed", lambda params: params["turn"]["id"] == said["turnId"])
             assert thread.run("text and so am I").final_response == "and so am I"
             two.wait_for("• and so am I")
 
