@@ -224,14 +224,17 @@ class Router(PooledActor):
         if peer is None:
             return  # it has gone, and nothing has begun
         try:
-            if self._is_draining and request.method.starts_work:
-                raise errors.draining()
+            self._check_draining(request)
             if request.method.answerer is Answerer.THREAD:
                 self.pass_to_thread(request, self._catalog.thread_id(request))
             else:
                 self._catalog.answer(request)
         except RpcError as error:
             post(request.reply_to, Refuse(request.id, error))
+
+    def _check_draining(self, request: Request) -> None:
+        if self._is_draining and request.method.starts_work:
+            raise errors.draining()
 
     def pass_to_thread(self, request: Request, thread_id: ThreadId) -> None:
         """Pass a request to its thread, or have it answered if that is not loaded.
@@ -251,6 +254,7 @@ class Router(PooledActor):
     def _forward(self, request: Request, thread_id: ThreadId, loaded: _Loaded) -> None:
         if not self.is_connected(request):
             return
+        self._check_draining(request)  # it may have waited since it was asked
         if request.method.subscribes:
             self.note_subscriber(request, thread_id)
         if not post(loaded.thread, request):

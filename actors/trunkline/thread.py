@@ -59,9 +59,7 @@ __all__ = ["Thread"]
 
 
 class _UnloadDue(Message, frozen=True):
-    """The unload delay has passed since the thread became idle for the `generation`th time."""
-
-    generation: int
+    """The unload delay has passed since the thread was idle; it may have been used and idle again since."""
 
 
 class _Finish(Message, frozen=True):
@@ -116,9 +114,10 @@ class Thread(PooledActor):
         self._engine_handlers = self._engine.handlers
         # What the router was told last.
         self._summary: Summary | None = None
-        # Idle: nobody subscribed, nothing running or open. Each time it begins has a number.
+        # Idle: nobody subscribed, nothing running or open; since when; whether a message will come to look.
         self._is_idle = False
-        self._idle_generation = 0
+        self._idle_since = 0.0
+        self._is_look_due = False
         self._has_ended = False
 
     def on_start(self) -> None:
@@ -245,7 +244,8 @@ class Thread(PooledActor):
         self._is_idle = False
 
     def stay(self) -> None:
-        """Tell the router that the thread goes on."""
+        """Tell the router that the thread goes on; if it is idle, it has just begun to be."""
+        self._is_idle = False
         post(self._router, StillLoaded(self._id))
 
     def finish(self) -> None:
@@ -323,20 +323,32 @@ class Thread(PooledActor):
     def _watch_idle(self) -> None:
         delay_s = self._engine.unload_after_s
         if self._is_unused and not self._is_idle and delay_s is not None:
-            self._idle_generation += 1
-            self._context.timers.tell_later(delay_s, self.actor_ref, _UnloadDue(self._idle_generation))
+            self._idle_since = self._context.timers.clock.monotonic()
+            self._look_idle_in(delay_s)
         self._is_idle = self._is_unused
 
+    def _look_idle_in(self, delay_s: float) -> None:
+        # One at a time, however often the thread is used and idle again.
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._context.timers.tell_later(delay_s, self.actor_ref, _UnloadDue())
+
     @handles(_UnloadDue)
-    def _on_unload_due(self, message: _UnloadDue) -> None:
-        if self._is_idle and message.generation == self._idle_generation:
+    def _on_unload_due(self, _message: _UnloadDue) -> None:
+        self._is_look_due = False
+        delay_s = self._engine.unload_after_s
+        if not self._is_idle or delay_s is None:
+            return
+        left_s = self._idle_since + delay_s - self._context.timers.clock.monotonic()
+        if left_s > 0:
+            self._look_idle_in(left_s)
+        else:
             # The router decides: it may have passed on a request meanwhile.
             post(self._router, ThreadIdle(self._id))
 
     @handles(Unload)
     def _on_unload(self, _message: Unload) -> None:
         if not self._is_unused:
-            self._is_idle = False  # or a turn that ends in this very batch would start no new delay
             self.stay()
             return
         self._engine.unload()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,23 @@ def test_events_are_told_again_after_a_restart(tmp_path: Path) -> None:
         alice.fence(thread_id)
         told = alice.events_of(thread_id)
         check_every_place(servers.start(), thread_id, started["epoch"], told, since=0)
+
+
+def test_events_that_cannot_be_read_are_a_snapshot(tmp_path: Path) -> None:
+    path = tmp_path / "threads.sqlite"
+    with running_server(store=path) as house:
+        alice = house.connect("alice")
+        started = alice.request("thread/start")
+        thread_id = started["thread"]["id"]
+        alice.run_turn(thread_id, "text kept")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute("UPDATE events SET data = x'c1'").rowcount
+
+    with running_server(store=path) as house:
+        last_seq = alice.events_of(thread_id)[-1]["seq"]
+        client, answer = come_back(house, "bob", thread_id, last_seq - 1, started["epoch"])
+        assert answer["delivery"] == "snapshot"
+        client.run_turn(thread_id, "text goes on")
 
 
 def test_a_prompt_of_another_run_is_not_told_again(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 
 from conftest import Serve
@@ -9,6 +12,9 @@ from helpers import Client, methods
 from houses import Puppets, in_parallel
 from routing.streams import check_unbroken
 from trunkline.testing import ManualClock
+from trunkline.thread import Thread, _UnloadDue
+from trunkline.timers import Timers
+from wires import PATIENCE_S
 
 ROUNDS = 250
 
@@ -130,6 +136,60 @@ def test_a_thread_with_an_open_prompt_is_not_unloaded(serve: Serve) -> None:
     bob.wait_turn(turn_id)
     bob.request("thread/unsubscribe", threadId=thread_id)
     assert_unloaded(bob, thread_id)
+
+
+def test_a_thread_that_is_left_again_and_again_has_one_timer(
+    serve: Serve, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[str] = []
+    tell_later = Timers.tell_later
+
+    def spy(self: Timers, delay_s: float, ref: Any, message: object) -> None:
+        later.append(type(message).__name__)
+        tell_later(self, delay_s, ref, message)
+
+    monkeypatch.setattr(Timers, "tell_later", spy)
+    house = serve(clock=clock, unload_after_s=60.0)
+    client = house.connect()
+    thread_id = client.start_thread()
+    for _ in range(50):
+        client.request("thread/unsubscribe", threadId=thread_id)
+        client.resume(thread_id)
+    client.request("thread/unsubscribe", threadId=thread_id)
+    house.settle()
+    assert later.count("_UnloadDue") == 1
+
+    clock.advance(60.1)
+    assert_unloaded(client, thread_id)
+
+
+def test_a_thread_that_is_idle_while_it_refuses_to_end_is_unloaded_all_the_same(
+    serve: Serve, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_looking, go_on = threading.Event(), threading.Event()
+    look = Thread._on_unload_due
+
+    def held(self: Thread, message: _UnloadDue) -> None:
+        is_looking.set()
+        assert go_on.wait(PATIENCE_S)
+        look(self, message)
+
+    monkeypatch.setitem(Thread._handlers, _UnloadDue, held)
+    house = serve(clock=clock, unload_after_s=60.0)
+    client = house.connect()
+    thread_id = client.start_thread(ephemeral=True)
+    client.request("thread/unsubscribe", threadId=thread_id)
+    house.settle()
+    clock.advance(60.1)
+    assert is_looking.wait(PATIENCE_S)
+    archive = client.begin("thread/archive", threadId=thread_id)
+    client.request("thread/loaded/list")  # behind it at the router, which now lets nobody to the thread
+    go_on.set()
+    assert "error" in client.response(archive)
+    house.settle()
+
+    clock.advance(60.1)
+    client.wait("thread/closed", threadId=thread_id)
 
 
 def test_a_close_of_the_last_subscriber_starts_the_delay(serve: Serve) -> None:

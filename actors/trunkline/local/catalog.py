@@ -10,6 +10,7 @@ Sends    to connections: Reply, Refuse
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
@@ -49,6 +50,8 @@ from trunkline.store.base import (
 from trunkline.types import Json, ThreadId, TurnId
 
 __all__ = ["LocalCatalog"]
+
+logger = logging.getLogger(__name__)
 
 
 class LocalCatalog:
@@ -140,6 +143,9 @@ class LocalCatalog:
                 self._load_and_pass(request, thread_id, answer)
             except RpcError as error:
                 post(request.reply_to, Refuse(request.id, error))
+            except Exception:  # others wait for the same thread, and its claim is to be let go
+                logger.exception("x thread %s: it cannot be loaded", thread_id, extra={"threadId": thread_id})
+                post(request.reply_to, Refuse(request.id, errors.internal()))
         if not self._desk.is_loaded(thread_id):
             post(self._workshop.store, ReleaseThread(thread_id))
 

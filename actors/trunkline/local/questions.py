@@ -66,6 +66,9 @@ class Questions:
                 then(answer)
             except RpcError as error:
                 post(request.reply_to, Refuse(request.id, error))
+            except BaseException:
+                post(request.reply_to, Refuse(request.id, errors.internal()))
+                raise
 
         self.ask(question, guarded)
 

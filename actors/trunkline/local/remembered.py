@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import msgspec
@@ -10,6 +11,8 @@ from trunkline.log import Event
 from trunkline.store.base import StoredEvents
 
 __all__ = ["read_events", "write_events"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Written(msgspec.Struct, frozen=True, array_like=True):
@@ -58,11 +61,16 @@ def read_events(stored: Iterable[StoredEvents], run_id: str) -> list[Event]:
     """Return the events that may be told again: the newest ones, without a gap.
 
     A prompt of another run of the server is not told again, nor is anything before it: its id may be that
-    of another prompt by now.
+    of another prompt by now. Nor is anything up to what cannot be read: who asks for it gets a snapshot.
     """
     events: list[Event] = []
     for each in stored:
-        page = msgspec.msgpack.decode(each.data, type=_Page)
+        try:
+            page = msgspec.msgpack.decode(each.data, type=_Page)
+        except msgspec.MsgspecError as error:
+            logger.warning("x store: some events cannot be read, and are not told again: %s", error)
+            events.clear()
+            continue
         for written in page.events:
             is_of_prompt = written.prompt_id is not None or written.resolves is not None
             if is_of_prompt and page.run_id != run_id:
