@@ -300,7 +300,15 @@ class Connection(PooledActor):
         if method.answerer is Answerer.HOST:
             self._begin_call(message.id, method, params)
             return
-        request = Request(self._id, self.actor_ref, message.id, method, params, self._is_in_process)
+        request = Request(
+            connection_id=self._id,
+            reply_to=self.actor_ref,
+            id=message.id,
+            method=method,
+            params=params,
+            is_in_process=self._is_in_process,
+            may_answer=Scope.DRIVE in self._link.access.scopes,
+        )
         if not post(self._router, request):
             self._on_refuse(Refuse(message.id, errors.draining()))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, repeat
 from typing import NamedTuple
@@ -139,9 +139,9 @@ class Feed:
         """Whether a connection is a subscriber."""
         return self.listener is not None and connection_id in self.listener
 
-    def subscriber_ids(self) -> tuple[ConnectionId, ...]:
-        """Return the connections that are subscribed."""
-        return () if self.listener is None else tuple(each.connection_id for each in self.listener)
+    def answerer_ids(self) -> Iterator[ConnectionId]:
+        """Return the connections that are subscribed and may answer prompts."""
+        return (each.connection_id for each in self.listener or () if each.may_answer)
 
     def is_far_ahead(self) -> bool:
         """Whether more is published than any subscriber can be sent for now."""
@@ -245,6 +245,7 @@ class Feed:
         after_seq: int | None = None,
         *,
         is_in_process: bool = False,
+        may_answer: bool = False,
     ) -> None:
         """Make a connection a subscriber of what is published from now on, or of all behind `after_seq`.
 
@@ -254,6 +255,7 @@ class Feed:
             welcome: makes the message it is told first, from the number of the subscription.
             after_seq: see `holds_after`, which must be true of it.
             is_in_process: whether it takes events as they are, and has no use for bytes.
+            may_answer: whether it is allowed to answer prompts.
 
         """
         self.flush()
@@ -263,7 +265,12 @@ class Feed:
         self.generation += 1
         sent_seq = self._log.last_seq if after_seq is None else after_seq
         subscription = Subscription(
-            connection_id, connection, self.generation, sent_seq, is_in_process=is_in_process
+            connection_id,
+            connection,
+            self.generation,
+            sent_seq,
+            is_in_process=is_in_process,
+            may_answer=may_answer,
         )
         listener.add(subscription)
         message = welcome(self.generation)

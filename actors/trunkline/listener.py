@@ -45,6 +45,7 @@ class Subscription:
         "has_begun",
         "is_in_process",
         "is_warned",
+        "may_answer",
         "sent_seq",
         "under_way",
     )
@@ -57,6 +58,7 @@ class Subscription:
         sent_seq: int,
         *,
         is_in_process: bool = False,
+        may_answer: bool = False,
     ) -> None:
         self.connection_id = connection_id
         self.connection = connection
@@ -71,6 +73,8 @@ class Subscription:
         """Whether it was told that it is half a log behind, and has not caught up since."""
         self.is_in_process = is_in_process
         """Whether its client is in this process and takes events as they are."""
+        self.may_answer = may_answer
+        """Whether its client is allowed to answer prompts."""
 
 
 class Listener:

@@ -266,6 +266,8 @@ class Request(Message, frozen=True):
     params: Params
     is_in_process: bool = False
     """Whether the client is in this process and takes events as they are."""
+    may_answer: bool = False
+    """Whether its credential allows the client to answer prompts."""
 
 
 class Publish(Message, frozen=True):

@@ -126,11 +126,15 @@ class Prompts:
             (prompt_id, prompt.event if are_sent else None) for prompt_id, prompt in self._open.items()
         )
 
-    def answer(self, answer: PromptAnswer, subscribers: Iterable[ConnectionId]) -> bool:
+    def answer(self, answer: PromptAnswer, answerers: Iterable[ConnectionId]) -> bool:
         """Settle a prompt with a client's answer: the first one counts.
 
         An error settles it as refused. So does an answer that does not fit, unless one of the other
         subscribers can still answer: one client that answers `{}` to everything must not speak for all.
+
+        Args:
+            answer: the client's.
+            answerers: the subscribers that may answer.
 
         Returns:
             Whether it was settled by this.
@@ -149,7 +153,7 @@ class Prompts:
         result = None if answer.failed else prompt.kind.read(answer.result)
         if result is None and not answer.failed:
             prompt.misfits.add(answer.connection_id)
-            if not prompt.misfits.issuperset(subscribers):
+            if not prompt.misfits.issuperset(answerers):
                 text = "x connection %s: its answer to prompt %s does not fit and is ignored"
                 logger.warning(text, *who, extra=ids)
                 return False
@@ -174,22 +178,9 @@ class Prompts:
             Whether it was settled by this.
 
         """
-        prompt = self._open.get(prompt_id)
-        if prompt is None:
+        if prompt_id not in self._open:
             return False
-        logger.info(
-            "= thread %s: prompt %s, %s, is refused: %s",
-            self._thread_id,
-            prompt_id,
-            prompt.method,
-            reason,
-            extra={
-                "threadId": self._thread_id,
-                "promptId": prompt_id,
-                "who": "server",
-                "decision": "refused",
-            },
-        )
+        self._log_refusal(prompt_id, reason)
         self._settle(prompt_id, Answer("refused", reason=reason))
         return True
 
@@ -197,6 +188,27 @@ class Prompts:
         """Do the same with every prompt that is open; tell whether there was one."""
         refused = [self.refuse(prompt_id, reason) for prompt_id in list(self._open)]
         return any(refused)
+
+    def refuse_misfits(self, answerers: Callable[[], Iterable[ConnectionId]]) -> bool:
+        """Refuse each whose answers did not fit, if no subscriber is left who could still answer it.
+
+        Args:
+            answerers: returns the subscribers that may answer.
+
+        Returns:
+            Whether there was one.
+
+        """
+        hopeless = [
+            prompt_id
+            for prompt_id, prompt in self._open.items()
+            if prompt.misfits and prompt.misfits.issuperset(answerers())
+        ]
+        for prompt_id in hopeless:
+            self._log_refusal(prompt_id, "no answer fits, and nobody is left who could give another")
+            # Without a reason: it is the clients' answers that refuse it.
+            self._settle(prompt_id, Answer("refused"))
+        return bool(hopeless)
 
     def drop(self, prompt_id: int) -> None:
         """End an open prompt without an answer, and tell everybody."""
@@ -227,6 +239,21 @@ class Prompts:
         """Forget a connection."""
         for prompt in self._open.values():
             prompt.left.pop(connection_id, None)
+
+    def _log_refusal(self, prompt_id: int, reason: str) -> None:
+        logger.info(
+            "= thread %s: prompt %s, %s, is refused: %s",
+            self._thread_id,
+            prompt_id,
+            self._open[prompt_id].method,
+            reason,
+            extra={
+                "threadId": self._thread_id,
+                "promptId": prompt_id,
+                "who": "server",
+                "decision": "refused",
+            },
+        )
 
     def _settle(self, prompt_id: int, answer: Answer) -> None:
         prompt = self._open.pop(prompt_id)

@@ -192,6 +192,7 @@ class Thread(PooledActor):
         reply = Reply(request.id, {"status": status})
         unsubscribed = Unsubscribed(self._id, reply, self.feed.generation)
         self.feed.tell(self._router, Relay(request.reply_to, unsubscribed))
+        self._see_answerable()
 
     # From the host
 
@@ -236,7 +237,12 @@ class Thread(PooledActor):
             return Subscribed(self._id, self.actor_ref, generation, Reply(request.id, result), prompts)
 
         self.feed.subscribe(
-            request.connection_id, request.reply_to, welcome, after_seq, is_in_process=request.is_in_process
+            request.connection_id,
+            request.reply_to,
+            welcome,
+            after_seq,
+            is_in_process=request.is_in_process,
+            may_answer=request.may_answer,
         )
 
     def be_used(self) -> None:
@@ -265,6 +271,7 @@ class Thread(PooledActor):
         self._engine.connection_closed(message.connection_id)
         self.feed.unsubscribe(message.connection_id)
         self.prompts.connection_closed(message.connection_id)
+        self._see_answerable()
 
     @handles(Progress)
     def _on_progress(self, message: Progress) -> None:
@@ -279,7 +286,12 @@ class Thread(PooledActor):
 
     @handles(PromptAnswer)
     def _on_prompt_answer(self, message: PromptAnswer) -> None:
-        if self.prompts.answer(message, self.feed.subscriber_ids()):
+        if self.prompts.answer(message, self.feed.answerer_ids()):
+            self._engine.prompt_settled()
+
+    def _see_answerable(self) -> None:
+        """Refuse what all who may answer have answered wrong: another may have left."""
+        if self.prompts.refuse_misfits(self.feed.answerer_ids):
             self._engine.prompt_settled()
 
     def _watch_prompt(self, prompt_id: int) -> None:

@@ -327,6 +327,39 @@ def test_when_all_have_answered_something_that_does_not_fit_it_is_refused(house:
     assert item_status(alice, turn_id) == "failed"
 
 
+@pytest.mark.parametrize("leave", ["thread/unsubscribe", "close"])
+def test_an_answer_that_does_not_fit_refuses_once_the_others_have_left(house: LocalHouse, leave: str) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    thread_id, turn_id, prompt = ask(alice)
+    bob.resume(thread_id)
+    alice.answer(prompt["id"], {})
+    assert_open(alice, thread_id)
+
+    if leave == "close":
+        house.lose(bob)
+    else:
+        bob.request(leave, threadId=thread_id)
+
+    alice.wait(RESOLVED, requestId=prompt["id"])
+    assert item_status(alice, turn_id) == "failed"
+
+
+def test_one_that_leaves_does_not_settle_what_another_can_still_answer(house: LocalHouse) -> None:
+    alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
+    thread_id, turn_id, prompt = ask(alice)
+    bob.resume(thread_id)
+    carol.resume(thread_id)
+    alice.answer(prompt["id"], {})
+    alice.fence(thread_id)
+
+    house.lose(carol)
+    bob.fence(thread_id)
+
+    assert_open(alice, thread_id)
+    bob.decide(bob.wait(APPROVAL))
+    assert item_status(alice, turn_id) == "completed"
+
+
 def test_a_question_is_answered_and_waits_with_a_flag_of_its_own(any_house: House) -> None:
     client = any_house.connect()
     thread_id = client.start_thread()

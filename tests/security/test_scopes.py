@@ -120,6 +120,19 @@ def test_the_answer_of_who_may_only_watch_settles_no_prompt(join: Join) -> None:
     assert driver.wait_turn(turn_id)["status"] == "completed"
 
 
+def test_who_may_only_watch_is_not_waited_for_when_an_answer_does_not_fit(join: Join) -> None:
+    driver, watcher = join("drive"), join("attach")
+    thread_id = driver.start_thread()
+    watcher.resume(thread_id)
+    turn_id = driver.start_turn(thread_id, "ask ls")
+    prompt = driver.wait("item/commandExecution/requestApproval")
+
+    driver.answer(prompt["id"], {})
+
+    assert watcher.wait("serverRequest/resolved")["params"]["requestId"] == prompt["id"]
+    assert driver.wait_turn(turn_id)["status"] == "completed"
+
+
 def test_the_log_says_who_gave_an_answer(join: Join, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="trunkline.prompts")
     driver = join("drive")
