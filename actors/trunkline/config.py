@@ -59,8 +59,9 @@ class Limits:
     max_threads: int = 10_000
     """Threads that may be loaded; a request that would load one more is refused with -32001."""
     max_unsent_bytes: int = 32 * MIB
-    """Bytes that may wait for a connection's socket besides thread events, which wait in the thread's
-    log; at half of it the connection is sent a `warning`, over it it is closed with 1013."""
+    """Bytes that may wait for a connection's socket besides the events of its subscriptions, which wait in
+    the thread's log; those of subscriptions that were ended or replaced count, less the largest of these.
+    At half of it the connection is sent a `warning`, over it it is closed with 1013."""
     stall_timeout_s: float = 60.0
     """Seconds in which a connection with unsent output may take nothing at all; after half of it the
     connection is sent a `warning`, after all of it it is closed with 1013."""

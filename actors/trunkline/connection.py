@@ -171,8 +171,12 @@ class Connection(PooledActor):
         # the link has not drained: thread events among them are shared with other connections, and so
         # cost nothing but their place.
         self._out: list[Any] = []
-        # Bytes among them that no thread's window bounds: answers and broadcasts.
+        # Bytes among them that no thread's window bounds: answers, broadcasts, and events of subscriptions
+        # that have ended.
         self._unbounded = 0
+        # The most among them that one ended subscription left. It does not count against the client: to
+        # unsubscribe while much is on its way is legal, but not to do so again and again without reading.
+        self._spared = 0
         self._is_warned_of_unsent = False
         # Messages that were dealt with and not yet reported to the link: none are while too much waits.
         self._consumed = 0
@@ -391,10 +395,13 @@ class Connection(PooledActor):
 
     @handles(Subscribed)
     def _on_subscribed(self, message: Subscribed) -> None:
-        if message.thread_id not in self._subscriptions:
+        earlier = self._subscriptions.get(message.thread_id)
+        if earlier is None:
             self._metrics.mine.subscriptions += 1
         self._subscriptions[message.thread_id] = _Subscription(message.thread, message.generation)
         self._owing.discard(message.thread_id)
+        if earlier is not None:
+            self._count_left(earlier)
         self._on_reply(message.reply)
         for prompt_id, event in message.prompts:
             self._prompts[prompt_id] = message.thread
@@ -411,8 +418,17 @@ class Connection(PooledActor):
             self._metrics.mine.subscriptions -= 1
             del self._subscriptions[message.thread_id]
             self._owing.discard(message.thread_id)
+            self._count_left(subscription)
         if message.reply is not None:
             self._on_reply(message.reply)
+
+    def _count_left(self, ended: _Subscription) -> None:
+        """Count what a subscription leaves on its way out: the next one begins with a window of its own."""
+        if self._out:  # else all of it is with the link already
+            self._unbounded += ended.taken
+            self._spared = max(self._spared, ended.taken)
+            if self._unbounded - self._spared > self._limits.max_unsent_bytes:
+                self._flush()  # the batch may have many of them
 
     @handles(PromptEnded)
     def _on_prompt_ended(self, message: PromptEnded) -> None:
@@ -508,7 +524,7 @@ class Connection(PooledActor):
         elif not self._is_watching_stall:
             self._is_watching_stall = True
             self._watch_stall(self._handed - unsent, is_warned=False)
-        if self._unbounded > self._limits.max_unsent_bytes // 2:
+        if self._unbounded - self._spared > self._limits.max_unsent_bytes // 2:
             self._watch_unsent()
         elif self._unbounded <= FLUSH_BYTES:
             if self._consumed:
@@ -537,7 +553,7 @@ class Connection(PooledActor):
             count += 1
         if count == len(out):
             self._out = []
-            self._unbounded = 0
+            self._unbounded = self._spared = 0
             self._is_warned_of_unsent = False
         else:
             self._out = out[count:]
@@ -567,11 +583,14 @@ class Connection(PooledActor):
             self._watch_stall(taken, is_warned=True)
 
     def _watch_unsent(self) -> None:
-        """Warn the client, then close: more answers and broadcasts wait than it may leave waiting."""
-        if self._unbounded > self._limits.max_unsent_bytes:
+        """Warn the client, then close: more that no window bounds waits than it may leave waiting."""
+        # What a subscription left may have been taken in part: nobody is closed for more than there is.
+        self._unbounded = min(self._unbounded, sum(map(len, self._out)))
+        counted, limit = self._unbounded - self._spared, self._limits.max_unsent_bytes
+        if counted > limit:
             logger.warning("x connection %s: it leaves too much unread", self._id, extra=self._ids)
             self._close_slow("unsent")
-        elif not self._is_warned_of_unsent:
+        elif counted > limit // 2 and not self._is_warned_of_unsent:
             self._is_warned_of_unsent = True  # until it has taken all
             self._warn("this connection leaves too much unread and will be closed if that goes on", None)
 

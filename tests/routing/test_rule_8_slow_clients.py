@@ -249,6 +249,60 @@ def test_a_client_that_floods_requests_and_does_not_read_is_not_read_either(
     flooder.fence(thread_id)
 
 
+@pytest.mark.parametrize("methods_again", [("thread/resume",), ("thread/resume", "thread/unsubscribe")])
+def test_one_that_resumes_again_and_again_without_reading_is_kept_little_and_closed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, methods_again: tuple[str, ...]
+) -> None:
+    house = serve(limits=Limits(max_unsent_bytes=1024 * KIB))
+    alice = house.connect("alice")
+    started = alice.request("thread/start")
+    thread_id = started["thread"]["id"]
+    alice.run_turn(thread_id, "say 200 4000")
+    slow = slow_client(house)
+    assert isinstance(slow.wire, WebSocketWire)
+    connection = look_into(house.connection(slow))
+    bound = 6 * 1024 * KIB
+    waited = [0]
+    is_over = threading.Event()
+    end_batch = connection.on_batch_end
+
+    def count_and_end_batch() -> None:
+        waited.append(sum(map(len, connection._out)))
+        end_batch()
+        if waited[-1] >= bound or not connection._link.is_open:
+            is_over.set()
+
+    monkeypatch.setattr(connection, "on_batch_end", count_and_end_batch)
+    resume = {"threadId": thread_id, "afterSeq": 1, "epoch": started["epoch"], "excludeTurns": True}
+    for number in range(400):
+        for index, method in enumerate(methods_again):
+            params = {"threadId": thread_id} if index else resume
+            text = json.dumps({"id": 1000 + 2 * number + index, "method": method, "params": params})
+            slow.wire._protocol.send_text(text.encode())
+    slow.wire.socket.sendall(b"".join(slow.wire._protocol.data_to_send()))
+
+    assert is_over.wait(PATIENCE_S)
+    assert max(waited) < bound
+    assert tuple(slow.wait_closed()) == TOO_SLOW
+    alice.fence(thread_id)
+
+
+def test_one_that_unsubscribes_while_much_is_on_its_way_gets_it_all(serve: Serve) -> None:
+    house = serve(limits=Limits(max_unsent_bytes=256 * KIB, log_bytes=64 * 1024 * KIB))
+    alice = house.connect("alice")
+    started = alice.request("thread/start")
+    thread_id, epoch = started["thread"]["id"], started["epoch"]
+    alice.run_turn(thread_id, "say 120 90000")
+    slow = slow_client(house)
+    slow.begin("thread/resume", threadId=thread_id, afterSeq=1, epoch=epoch, excludeTurns=True)
+    answer = slow.response(slow.begin("thread/unsubscribe", threadId=thread_id))
+
+    assert answer["result"] == {"status": "unsubscribed"}
+    assert slow.events_of(thread_id) == alice.events_of(thread_id)[1:]
+    assert "warning" not in methods(slow.arrived)
+    slow.fence()
+
+
 def flood(client: Client, thread_id: str) -> tuple[range, threading.Thread]:
     """Send more requests than the kernel and the server hold, on a thread; return their ids too."""
     assert isinstance(client.wire, WebSocketWire)
