@@ -366,3 +366,26 @@ def test_a_resume_of_a_huge_thread_holds_up_nobody_and_brings_its_end(
     assert alice.run_turn(huge, "text and on")["status"] == "completed"
     page = alice.request("thread/resume", threadId=huge, excludeTurns=True)
     assert page["thread"]["turns"] == []
+
+
+def test_clients_that_close_while_a_revert_reads_the_store_are_not_subscribed_by_it(
+    house: LocalHouse, long: tuple[Client, str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, thread_id, turn_ids = long
+    alice.resume(thread_id)
+    bob, carol = house.connect("bob"), house.connect("carol")
+    gate = Gate(reader.answer)
+    monkeypatch.setattr(sqlite, "answer", gate)
+    bob.begin("thread/revert", threadId=thread_id, beforeTurnId=turn_ids[1])
+    assert gate.is_reading.wait(PATIENCE_S)
+    carol.begin("thread/resume", threadId=thread_id)
+    carol.fence()
+
+    for client in (bob, carol):
+        house.lose(client)
+    alice.fence()  # the thread is told before the store is read
+    gate.opened.set()
+
+    alice.wait("thread/reverted", threadId=thread_id)
+    thread = alice.request("thread/read", threadId=thread_id, includeTurns=True)["thread"]
+    assert ([turn["id"] for turn in thread["turns"]], thread["subscriberCount"]) == (turn_ids[:1], 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from helpers import UNKNOWN_ID, methods
+from helpers import PATIENCE_S, UNKNOWN_ID, methods
 from houses import House, LocalHouse, Puppets
 from routing.streams import Copy, check_unbroken, counted
 from routing.test_rule_2_fanout import BROADCASTS
@@ -130,3 +132,29 @@ def test_one_can_leave_and_come_back_as_often_as_it_likes(any_house: House) -> N
         bob.wait("turn/completed")
         assert bob.request("thread/unsubscribe", threadId=thread_id)["status"] == "unsubscribed"
         bob.drain(thread_id)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_an_unsubscribe_does_not_overtake_a_revert(
+    stage: LocalHouse, puppets: Puppets, comes_back: bool
+) -> None:
+    alice, bob = stage.connect("alice"), stage.connect("bob")
+    thread_id = alice.start_thread()
+    turn_id = alice.start_turn(thread_id, "play")
+    release = threading.Event()
+    puppets.next().do(lambda _: release.wait(PATIENCE_S))
+    asked = [
+        bob.begin("thread/revert", threadId=thread_id, beforeTurnId=turn_id),
+        bob.begin("thread/unsubscribe", threadId=thread_id),
+    ]
+    if comes_back:
+        asked.append(bob.begin("thread/resume", threadId=thread_id))
+    bob.fence(thread_id)
+    assert not [message for message in bob.arrived if message.get("id") in asked]
+
+    release.set()
+
+    answers = [bob.response(request_id)["result"] for request_id in asked]
+    assert answers[1] == {"status": "unsubscribed"}
+    thread = alice.request("thread/read", threadId=thread_id)["thread"]
+    assert thread["subscriberCount"] == 1 + comes_back

@@ -110,6 +110,27 @@ def test_a_close_in_the_middle_of_a_request_lets_the_request_finish(
     assert_forgotten(stage, alice)
 
 
+def test_a_revert_whose_caller_closes_is_done_and_subscribes_nobody(
+    stage: LocalHouse, puppets: Puppets
+) -> None:
+    alice, bob = stage.connect("alice"), stage.connect("bob")
+    thread_id = alice.start_thread()
+    turn_id = alice.start_turn(thread_id, "play")
+    release = threading.Event()
+    puppets.next().do(lambda _: release.wait(PATIENCE_S))
+    bob.begin("thread/revert", threadId=thread_id, beforeTurnId=turn_id)
+    bob.fence(thread_id)
+
+    stage.lose(bob)
+    stage.wait_gone(alice)  # the thread knows
+    release.set()
+
+    alice.wait("thread/reverted", threadId=thread_id)
+    thread = alice.request("thread/read", threadId=thread_id, includeTurns=True)["thread"]
+    assert (thread["turns"], thread["subscriberCount"]) == ([], 1)
+    assert_forgotten(stage, alice)
+
+
 def test_requests_that_came_with_the_close_are_not_begun(house: LocalHouse) -> None:
     alice, bob = house.connect("alice"), house.connect("bob")
     thread_id = alice.start_thread()

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from trunkline.actor import post
 from trunkline.agents.events import Answer, ItemCompleted, ItemDelta, ItemStarted, PromptRaised, TurnEnded
 from trunkline.context import Context
-from trunkline.engines import Handlers, Seat
+from trunkline.engines import ENDS_THREAD, Handlers, Seat
 from trunkline.errors import RpcError
 from trunkline.local.conversation_engine import ConversationEngine
 from trunkline.local.records import ignored_settings
@@ -131,6 +131,11 @@ class LocalEngine:
         self._when_quiet: list[tuple[Request, Callable[[], None]]] = []
         # Requests that wait for a revert to be done; None while there is none.
         self._waiting: list[Request] | None = None
+        # Reverts whose connection they will make a subscriber. One that closes is taken out: what it asked
+        # for is done all the same.
+        self._subscribing: list[Request] = []
+        # What would overtake a revert that has not begun: its connection's unsubscribing, and what follows.
+        self._deferred: list[Request] = []
         self._has_ended = False
 
     # What a thread sees of any engine
@@ -183,15 +188,31 @@ class LocalEngine:
         """Answer a request."""
         if self._waiting is not None:
             self._waiting.append(request)
-            return
-        self._answers[request.method.name](self, request, request.params)
+        elif self._must_defer(request):
+            self._deferred.append(request)
+        else:
+            self._answers[request.method.name](self, request, request.params)
 
-    def is_answering(self, _connection_id: ConnectionId) -> bool:
-        """Nobody waits to be a subscriber."""
-        return False
+    def is_answering(self, connection_id: ConnectionId) -> bool:
+        """Whether a request of this connection waits that will make it a subscriber."""
+        return any(
+            request.connection_id == connection_id and request.method.subscribes
+            for request in (*self._subscribing, *self._deferred, *(self._waiting or ()))
+        )
 
     def connection_closed(self, connection_id: ConnectionId) -> None:
-        """Nothing: nobody waits to be a subscriber."""
+        """Subscribe nobody who has gone, and begin nothing more for it: what has begun is done.
+
+        What ends the thread is done as well: the router holds back everybody's requests for it.
+        """
+
+        def is_left(request: Request) -> bool:
+            return request.connection_id != connection_id or request.method.name in ENDS_THREAD
+
+        self._subscribing = [each for each in self._subscribing if is_left(each)]
+        self._deferred = [each for each in self._deferred if is_left(each)]
+        if self._waiting is not None:
+            self._waiting = [each for each in self._waiting if is_left(each)]
 
     def prompt_settled(self) -> None:
         """Publish what follows for the status."""
@@ -235,7 +256,9 @@ class LocalEngine:
         if not has_failed and not self._conversation.is_running and not self._seat.prompts:
             self._conversation.keep_events(self._loaded_seq)
         self._conversation.abandon()
-        for request in (*(each for each, _ in self._when_quiet), *(self._waiting or ())):
+        quiet = (request for request, _ in self._when_quiet)
+        # A revert that has not begun is in two of them.
+        for request in dict.fromkeys((*quiet, *self._subscribing, *self._deferred, *(self._waiting or ()))):
             post(request.reply_to, Refuse(request.id, errors.thread_closing(self._id)))
         post(self._store, ReleaseThread(self._id))
 
@@ -274,28 +297,37 @@ class LocalEngine:
 
     def _revert(self, request: Request, params: RevertParams) -> None:
         def revert() -> None:
-            self._waiting = []
+            self._waiting, self._deferred = self._deferred, []
             self._conversation.revert(TurnId(params.before_turn_id), partial(self._on_reverted, request))
 
+        self._subscribing.append(request)
         self._do_when_quiet(request, revert)
+
+    def _must_defer(self, request: Request) -> bool:
+        if request.method.name == "thread/unsubscribe":
+            return True
+        return request.method.subscribes and any(
+            each.connection_id == request.connection_id for each in self._deferred
+        )
 
     def _on_reverted(self, request: Request, error: RpcError | None) -> None:
         if error is None:
-            self._answer_revert(request)
+            self._answer_revert(request, has_caller=request in self._subscribing)
         else:
             self._feed.refuse(request, error)
+        self._subscribing = [each for each in self._subscribing if each is not request]
         waiting, self._waiting = self._waiting, None
         for late in waiting or ():
             self._seat.answer(late)
         self._see_quiet()
 
-    def _answer_revert(self, request: Request) -> None:
+    def _answer_revert(self, request: Request, *, has_caller: bool) -> None:
         self._feed.hold()
         if self._feed.is_subscribed(request.connection_id):
             # A new subscription would begin here, and skip what this one has not been sent yet.
             place = {"seq": self._feed.last_seq, "epoch": self._feed.epoch}
             self._feed.reply(request, {**self._joined_json(with_turns=False), **place})
-        else:
+        elif has_caller:  # or it has closed, and would be subscribed for ever
             self._subscribe(request, with_turns=False)
         self._feed.notify("thread/reverted", {"threadId": self._id}, to_everybody=True)
 
