@@ -419,6 +419,9 @@ class Connection(PooledActor):
             del self._subscriptions[message.thread_id]
             self._owing.discard(message.thread_id)
             self._count_left(subscription)
+            if message.generation is None:  # the thread has ended, and with it what it asked
+                left = {key: thread for key, thread in self._prompts.items() if thread != subscription.thread}
+                self._prompts = left
         if message.reply is not None:
             self._on_reply(message.reply)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
+from trunkline.actor import post
 from trunkline.agents.events import Answer
 from trunkline.clock import Clock
 from trunkline.feed import Feed
@@ -214,15 +215,17 @@ class Prompts:
         """End an open prompt without an answer, and tell everybody."""
         self._settle(prompt_id, Answer("dropped"))
 
-    def drop_all(self) -> None:
-        """End every prompt of the turn without an answer, and tell everybody."""
-        for prompt_id in [key for key, prompt in self._open.items() if prompt.is_turns]:
+    def drop_all(self, *, with_hosts: bool = False) -> None:
+        """End every prompt of the turn without an answer, and tell everybody; or also those of the host."""
+        for prompt_id in [key for key, prompt in self._open.items() if with_hosts or prompt.is_turns]:
             self._settle(prompt_id, Answer("dropped"))
 
     def abandon(self) -> None:
-        """End every prompt without an answer and tell nobody but those who raised them."""
-        for prompt in self._open.values():
+        """End every prompt without an answer; publish nothing."""
+        for prompt_id, prompt in self._open.items():
             prompt.reply(Answer("dropped"))
+            for connection in prompt.left.values():  # subscribers are told that the thread has ended
+                post(connection, PromptEnded(prompt_id))
         self._open.clear()
 
     def subscriber_came(self, connection_id: ConnectionId) -> None:

@@ -12,8 +12,8 @@ import pykka
 import pytest
 
 from embedding.hosts import Inbox, get, initialized, start_thread, start_turn
-from helpers import UNKNOWN_ID
-from houses import LocalHouse, Puppets, in_parallel
+from helpers import UNKNOWN_ID, methods
+from houses import LocalHouse, Puppets, in_parallel, look_into
 from trunkline import (
     AppServer,
     Dispatcher,
@@ -351,6 +351,49 @@ def test_nobody_answering_in_time_refuses_it(inbox: Inbox) -> None:
         inbox.wait("poll/which").refuse()
         with pytest.raises(PromptRefused, match="a client refused it"):
             get(asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [("thread/archive", "thread/archived"), ("thread/delete", "thread/deleted")]
+)
+def test_it_is_resolved_before_its_thread_is_gone(house: LocalHouse, method: str, told: str) -> None:
+    alice = house.connect("alice")
+    thread_id = alice.start_thread()
+    alice.run_turn(thread_id, "text hello")
+    asked = house.server.thread(thread_id).prompt("poll/which")
+    prompt = alice.wait("poll/which")
+
+    alice.request(method, threadId=thread_id)
+
+    alice.wait(told)
+    arrived = methods(alice.arrived)
+    assert arrived.index("serverRequest/resolved") < arrived.index(told)
+    resolved = next(each for each in alice.arrived if each.get("method") == "serverRequest/resolved")
+    assert resolved["params"]["requestId"] == prompt["id"]
+    with pytest.raises(PromptRefused, match="the thread has ended"):
+        get(asked)
+
+
+def test_a_thread_that_fails_is_kept_by_nobody_it_asked(
+    house: LocalHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    thread_id = alice.start_thread()
+    bob.resume(thread_id)
+    house.server.thread(thread_id).prompt("poll/which")
+    alice.wait("poll/which")
+    bob.wait("poll/which")
+    bob.request("thread/unsubscribe", threadId=thread_id)
+    connections = [look_into(house.connection(client)) for client in (alice, bob)]
+    assert all(connection._prompts for connection in connections)
+
+    monkeypatch.setattr(house.thread(thread_id).feed, "notify", lambda *_: 1 / 0)  # a bug of ours
+    house.server.thread(thread_id).publish("chat/said")
+
+    for client in (alice, bob):
+        client.wait("thread/closed")
+        client.fence()
+    assert not any(connection._prompts for connection in connections)
 
 
 def test_a_thread_that_fails_lets_go_of_the_host(

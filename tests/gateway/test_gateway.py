@@ -432,10 +432,13 @@ def test_a_thread_that_nobody_needs_is_unsubscribed_from_at_the_upstream(gateway
 def test_an_archived_thread_leaves_its_subscribers(gateway: Gateway) -> None:
     alice, bob, thread_id = two(gateway)
     alice.run_turn(thread_id, "say 1 9")
+    gateway.house.server.thread(thread_id).prompt("poll/which")
+    prompt = bob.wait("poll/which")
 
     assert alice.request("thread/archive", threadId=thread_id) == {}
 
     bob.wait("thread/archived")
+    assert bob.wait("serverRequest/resolved")["params"]["requestId"] == prompt["id"]
     assert bob.request("thread/unsubscribe", threadId=thread_id) == {"status": "notLoaded"}
 
 

@@ -363,6 +363,7 @@ class GatewayEngine:
     def _finish(self) -> None:
         if not self._has_finished:
             self._has_finished = True
+            self._prompts.drop_all(with_hosts=True)
             self._seat.finish()
 
     def _note_loaded(self, result: JsonObject) -> None:

@@ -353,6 +353,7 @@ class LocalEngine:
         def leave() -> None:
             keep()
             self._feed.hold()
+            self._seat.prompts.drop_all(with_hosts=True)
             self._publish_not_loaded()
             self._feed.reply(request, {})
             self._feed.notify(method, {"threadId": self._id}, to_everybody=True)
