@@ -6,7 +6,8 @@ the router, and sends what comes back; it alone sends to its link. It knows no t
 client is subscribed to, as somebody to give bytes back to.
 
 Accepts  Received, LinkDrained, InputEnded, LinkClosed, from its link
-         Reply, Refuse, Subscribed, Unsubscribed, PromptEnded, Deliver, Broadcast, FellBehind, Close
+         Reply, Refuse, Subscribed, Unsubscribed, PromptEnded, PromptMisfit, Deliver, Broadcast,
+         FellBehind, Close
 Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, ConnectionClosed
          to threads:     Progress, PromptAnswer
 """
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 from trunkline.access import Scope
 from trunkline.actor import PooledActor, handles, post
 from trunkline.admission import Admission
+from trunkline.asked import Asked
 from trunkline.context import Context
 from trunkline.errors import Disconnected, RpcError
 from trunkline.futures import Future
@@ -42,6 +44,7 @@ from trunkline.messages import (
     Progress,
     PromptAnswer,
     PromptEnded,
+    PromptMisfit,
     PushNotification,
     Received,
     Ref,
@@ -186,8 +189,8 @@ class Connection(PooledActor):
         self._subscriptions: dict[ThreadId, _Subscription] = {}
         # Subscriptions with bytes to give back once the link has drained.
         self._owing: set[ThreadId] = set()
-        # Prompts this connection was sent and that have not ended, and the thread of each.
-        self._prompts: dict[int, Ref] = {}
+        # Prompts this connection was sent and that have not ended.
+        self._prompts = Asked(connection_id)
         # Notifications that are left out: opt-outs, and experimental ones.
         self._unwanted: frozenset[str] = EXPERIMENTAL_NOTIFICATIONS
         self._is_experimental = False
@@ -342,7 +345,7 @@ class Connection(PooledActor):
     def _on_response(self, message: IncomingResponse) -> None:
         thread = None
         if self._state is not _State.OPENED and isinstance(message.id, int):
-            thread = self._prompts.get(message.id)
+            thread = self._prompts.thread_of(message.id)
         if thread is None or not isinstance(message.id, int):
             text = "x connection %s: an answer to nothing it was asked is ignored"
             logger.info(text, self._id, extra=self._ids)
@@ -352,8 +355,10 @@ class Connection(PooledActor):
             # There is no request of the client's that this would answer: hence the null id.
             self._send_error(None, errors.forbidden(Scope.DRIVE.value))
             return
-        who = access.named(self._link.name)
-        post(thread, PromptAnswer(self._id, message.id, message.result, message.failed, who))
+        if self._prompts.take_answer(message.id):
+            who = access.named(self._link.name)
+            answer = PromptAnswer(self._id, self.actor_ref, message.id, message.result, message.failed, who)
+            post(thread, answer)
 
     def _on_notification(self, _message: IncomingNotification) -> None:
         # `initialized` asks for nothing, and a client's other notifications are not known here.
@@ -404,7 +409,7 @@ class Connection(PooledActor):
             self._count_left(earlier)
         self._on_reply(message.reply)
         for prompt_id, event in message.prompts:
-            self._prompts[prompt_id] = message.thread
+            self._prompts.add(prompt_id, message.thread)
             if event is not None:
                 self._put_prompt(message.thread_id, event)
 
@@ -420,8 +425,7 @@ class Connection(PooledActor):
             self._owing.discard(message.thread_id)
             self._count_left(subscription)
             if message.generation is None:  # the thread has ended, and with it what it asked
-                left = {key: thread for key, thread in self._prompts.items() if thread != subscription.thread}
-                self._prompts = left
+                self._prompts.thread_ended(subscription.thread)
         if message.reply is not None:
             self._on_reply(message.reply)
 
@@ -435,7 +439,11 @@ class Connection(PooledActor):
 
     @handles(PromptEnded)
     def _on_prompt_ended(self, message: PromptEnded) -> None:
-        self._prompts.pop(message.prompt_id, None)
+        self._prompts.ended(message.prompt_id)
+
+    @handles(PromptMisfit)
+    def _on_prompt_misfit(self, message: PromptMisfit) -> None:
+        self._prompts.misfitted(message.prompt_id)
 
     # Events
 
@@ -487,9 +495,9 @@ class Connection(PooledActor):
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for event in chunk.events:
             if event.prompt_id is not None:
-                self._prompts[event.prompt_id] = thread
+                self._prompts.add(event.prompt_id, thread)
             elif event.resolves is not None:
-                self._prompts.pop(event.resolves, None)
+                self._prompts.ended(event.resolves)
 
     # Out
 

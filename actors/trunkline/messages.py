@@ -48,6 +48,7 @@ __all__ = [
     "Progress",
     "PromptAnswer",
     "PromptEnded",
+    "PromptMisfit",
     "PromptOverdue",
     "Publish",
     "PushNotification",
@@ -170,6 +171,12 @@ class Unsubscribed(Message, frozen=True):
 
 class PromptEnded(Message, frozen=True):
     """A prompt that the connection was sent has ended, and its subscription ended before that."""
+
+    prompt_id: int
+
+
+class PromptMisfit(Message, frozen=True):
+    """An answer of the connection's to a prompt did not fit, and the prompt is still open."""
 
     prompt_id: int
 
@@ -409,6 +416,8 @@ class PromptAnswer(Message, frozen=True):
     """A client that was sent a prompt has answered it."""
 
     connection_id: ConnectionId
+    connection: Ref
+    """Told a `PromptMisfit` if the answer changes nothing."""
     prompt_id: int
     result: Json
     failed: bool

@@ -13,7 +13,7 @@ from trunkline.agents.events import Answer
 from trunkline.clock import Clock
 from trunkline.feed import Feed
 from trunkline.log import Event
-from trunkline.messages import PromptAnswer, PromptEnded, Ref
+from trunkline.messages import PromptAnswer, PromptEnded, PromptMisfit, Ref
 from trunkline.protocol.prompts import Flag, PromptKind, prompt_kind
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
@@ -153,10 +153,13 @@ class Prompts:
             return False
         result = None if answer.failed else prompt.kind.read(answer.result)
         if result is None and not answer.failed:
+            is_first = answer.connection_id not in prompt.misfits
             prompt.misfits.add(answer.connection_id)
             if not prompt.misfits.issuperset(answerers):
-                text = "x connection %s: its answer to prompt %s does not fit and is ignored"
-                logger.warning(text, *who, extra=ids)
+                if is_first:  # or a client could fill the log
+                    text = "x connection %s: its answer to prompt %s does not fit and is ignored"
+                    logger.warning(text, *who, extra=ids)
+                post(answer.connection, PromptMisfit(answer.prompt_id))
                 return False
         # An audit trail: who let a command run, or refused it. The answer to a question is not for a log.
         logger.info(

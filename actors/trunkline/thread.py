@@ -7,7 +7,7 @@ feed's; here is who is attached, and how the thread's life begins and ends.
 Accepts  Request (of a method that names the thread), ConnectionClosed, Progress, PromptAnswer,
          PromptOverdue, Publish, RaisePrompt, PaceDue, Unload, InterruptTurn, TellSummary; and what its
          engine's `handlers` are for
-Sends    to connections: Reply, Refuse, Subscribed, Deliver, FellBehind, PromptEnded
+Sends    to connections: Reply, Refuse, Subscribed, Deliver, FellBehind, PromptEnded, PromptMisfit
          to the router:  Broadcast, Relay (of Unsubscribed), ThreadChanged, ThreadIdle, StillLoaded,
                          ThreadStopped
 """

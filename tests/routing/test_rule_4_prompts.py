@@ -12,6 +12,8 @@ import pytest
 from helpers import Client, Message, methods
 from houses import House, LocalHouse, Puppets, in_parallel
 from trunkline import Decision, TurnInterrupted
+from trunkline.asked import MAX_UNREAD_ANSWERS
+from trunkline.messages import PromptAnswer
 from wires import PATIENCE_S
 
 APPROVAL = "item/commandExecution/requestApproval"
@@ -325,6 +327,48 @@ def test_when_all_have_answered_something_that_does_not_fit_it_is_refused(house:
     for client in (alice, bob):
         client.answer(prompt["id"], {})
     assert item_status(alice, turn_id) == "failed"
+
+
+def test_one_that_streams_answers_does_not_fill_the_inbox_of_the_thread(
+    house: LocalHouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    thread_id, turn_id, prompt = ask(alice)
+    bob.resume(thread_id)
+    arrived = []
+    with monkeypatch.context() as patch:  # the thread says nothing of them, as if it had read none
+
+        def put_off(answer: PromptAnswer, _answerers: object) -> bool:
+            arrived.append(answer)
+            return False
+
+        patch.setattr(house.thread(thread_id).prompts, "answer", put_off)
+        for _ in range(3 * MAX_UNREAD_ANSWERS):
+            alice.answer(prompt["id"], {})
+        alice.fence(thread_id)
+
+    assert len(arrived) == MAX_UNREAD_ANSWERS
+    assert [record.name for record in caplog.records if "too often" in record.getMessage()] == [
+        "trunkline.asked"
+    ]
+    bob.decide(prompt)
+    assert item_status(bob, turn_id) == "completed"
+
+
+def test_each_answer_that_does_not_fit_makes_room_for_another_and_is_logged_once(
+    house: LocalHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    thread_id, turn_id, prompt = ask(alice)
+    bob.resume(thread_id)
+    for _ in range(2 * MAX_UNREAD_ANSWERS):
+        alice.answer(prompt["id"], {})
+        alice.fence(thread_id)
+
+    alice.decide(prompt)
+
+    assert item_status(alice, turn_id) == "completed"
+    assert len([record for record in caplog.records if "does not fit" in record.getMessage()]) == 1
 
 
 @pytest.mark.parametrize("leave", ["thread/unsubscribe", "close"])
