@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pykka
+
 from helpers import Client
 from houses import LocalHouse
 from routing.streams import check_unbroken
+from trunkline.feed import Feed
+from trunkline.listener import WINDOW_BYTES
+from trunkline.log import EventLog
+from trunkline.messages import Warn
+from trunkline.types import ConnectionId, ThreadId
 from wires import WebSocketWire
 
 
@@ -27,3 +36,27 @@ def test_an_unsubscribing_client_that_is_behind_gets_every_event_up_to_there(hou
     told = [event for event in alice.events_of(thread_id) if event["seq"] > last]
     assert {event["method"] for event in told} == {"thread/status/changed"}
     alice.close()
+
+
+def test_a_last_subscriber_may_leave_as_it_falls_out_of_the_log() -> None:
+    class Sink(pykka.ThreadingActor):
+        def on_receive(self, message: Any) -> None:
+            pass
+
+    sink, slow, room = Sink.start(), ConnectionId(1), ThreadId("t")
+    try:
+        log = EventLog(max_events=4, max_bytes=8 * WINDOW_BYTES, last_seq=0)
+        feed = Feed(thread_id=room, log=log, router=sink, epoch="e", reserve=lambda _: None)
+        feed.subscribe(slow, sink, lambda _: Warn(room, "welcome"))
+        feed.notify("big", {"text": "x" * 2 * WINDOW_BYTES})
+        feed.flush()  # its window is full, and nothing is given back
+        for _ in range(3):
+            feed.notify("more", {})
+            feed.flush()
+        assert feed.is_subscribed(slow)
+        for _ in range(3):
+            feed.notify("more", {})
+
+        assert feed.unsubscribe(slow) is None
+    finally:
+        sink.stop()
