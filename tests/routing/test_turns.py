@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from conftest import Serve
 from helpers import UNKNOWN_ID, Client, Message, methods, text_input
 from houses import House, LocalHouse, Puppets, in_parallel
+from trunkline import Agent, Turn
+from wires import PATIENCE_S
 
 
 def open_items(events: list[Message]) -> set[str]:
@@ -93,6 +96,38 @@ def test_an_interrupt_names_the_turn_it_means_and_is_answered_at_its_end(house: 
     assert client.request("turn/interrupt", threadId=thread_id, turnId=turn_id) == {}
     assert client.wait_turn(turn_id)["status"] == "interrupted"
     assert client.run_turn(thread_id, "text again")["status"] == "completed"
+
+
+def test_a_start_behind_an_interrupt_begins_a_turn_of_its_own(serve: Serve) -> None:
+    go_on = threading.Event()
+
+    class Slow(Agent):
+        """Takes its time over an interrupt."""
+
+        def run_turn(self, turn: Turn) -> None:
+            if turn.text == "first":
+                assert go_on.wait(PATIENCE_S)
+            else:
+                turn.say(f"heard {turn.text}")
+
+    client = serve(agent=Slow).connect()
+    thread_id = client.start_thread()
+    first = client.start_turn(thread_id, "first")
+    interrupt = client.begin("turn/interrupt", threadId=thread_id, turnId=first)
+    start = client.begin("turn/start", threadId=thread_id, input=text_input("second"))
+    client.fence(thread_id)
+    go_on.set()
+
+    assert "result" in client.response(interrupt)
+    second = client.response(start)["result"]["turn"]["id"]
+    assert second != first
+    assert client.wait_turn(second)["status"] == "completed"
+    said = [
+        event["params"]["item"].get("text")
+        for event in client.events_of(thread_id)
+        if "item" in event["params"]
+    ]
+    assert "heard second" in said
 
 
 def test_a_turn_is_started_on_a_thread_that_is_loaded(house: LocalHouse) -> None:

@@ -154,6 +154,11 @@ class ConversationEngine:
         return self._running is not None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the turn that is running was interrupted."""
+        return self._running is not None and self._running.is_interrupted
+
+    @property
     def gate(self) -> Gate | None:
         """Where the agent of the running turn waits; None once it need not wait any more."""
         return None if self._running is None or self._running.is_interrupted else self._running.gate

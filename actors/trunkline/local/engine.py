@@ -402,7 +402,10 @@ class LocalEngine:
 
     def _start_turn(self, request: Request, params: TurnStartParams) -> None:
         self._be_used()
-        self._conversation.start_turn(request, params)
+        if self._conversation.is_ending:  # what it was given now nobody would read
+            self._do_when_quiet(request, lambda: self._conversation.start_turn(request, params))
+        else:
+            self._conversation.start_turn(request, params)
 
     def _steer_turn(self, request: Request, params: TurnSteerParams) -> None:
         self._conversation.steer_turn(request, params)
