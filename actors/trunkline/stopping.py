@@ -141,7 +141,8 @@ def end_turns(
         told.set()
 
     _tell(router, InterruptTurns(note), told, deadline.step_s(CLOSE_S))
-    if interrupted and _is_late(router, idle, deadline.step_s(interrupt_grace_s + 1.0)):
+    # Also if none was named: that a turn runs is told behind its first events, which may be on their way.
+    if _is_late(router, idle, deadline.step_s(interrupt_grace_s + 1.0)):
         logger.error("x server: turns are still running; they are cut off")
     return tuple(interrupted)
 
