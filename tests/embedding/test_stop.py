@@ -31,6 +31,7 @@ from trunkline import (
     stopping,
 )
 from trunkline.inprocess import link
+from trunkline.messages import InterruptTurns
 from trunkline.testing import WebSocketWire, settle
 from trunkline.transports.closes import STOPPING
 from trunkline.types import ThreadId
@@ -396,3 +397,23 @@ def test_a_dispatcher_that_ends_takes_the_time_it_was_given_in_all() -> None:
     assert not dispatcher.stop(0.05)
     hold.set()
     assert dispatcher.stop(PATIENCE_S)
+
+
+def test_a_stop_waits_for_a_turn_that_the_router_has_not_heard_of_yet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Unaware(pykka.ThreadingActor):
+        """A router to which no thread has said yet that its turn runs, and none says that it has ended."""
+
+        def on_receive(self, message: Any) -> None:
+            if isinstance(message, InterruptTurns):
+                message.done(())
+
+    router, hurry = Unaware.start(), threading.Event()
+    hurry.set()
+    try:
+        deadline = stopping.Deadline(PATIENCE_S)
+        stopping.end_turns(router, deadline, hurry, grace_s=0.0, interrupt_grace_s=-0.9)
+    finally:
+        router.stop()
+    assert "turns are still running" in caplog.text  # it did wait, for the tenth of a second that it had
