@@ -58,7 +58,7 @@ def test_an_interrupt_during_a_message_leaves_it_open() -> None:
     [
         ([], []),
         (["a"], [1]),
-        ([f"{number} " for number in range(130)], [64, 64, 2]),
+        ([f"{number} " for number in range(520)], [256, 256, 8]),
         (["x" * 16_384, "y"], [1, 1]),
         (["x" * 16_383, "y"], [2]),
     ],

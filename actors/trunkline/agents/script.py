@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from functools import lru_cache, partial
+from itertools import chain, islice
 from typing import TypeAlias
 
 from trunkline.agents.base import (
@@ -31,6 +32,10 @@ _MAX_SLEEP_S = 1_000_000.0
 
 # A delta that has room for it begins with its index in this many digits, enough for _MAX_DELTAS.
 _INDEX_DIGITS = 8
+
+# The first so many deltas of a size are made once, if it is not larger than that.
+_KEPT = 16_384
+_KEPT_SIZE = 64
 
 _NUMBERS = re.compile(r"(\d{1,8})\s+(\d{1,8})", re.ASCII)
 _SECONDS = re.compile(r"\d{1,8}(\.\d{1,9})?", re.ASCII)
@@ -77,10 +82,22 @@ def _say(turn: Turn, arguments: str) -> bool:
 
 
 def _deltas(count: int, size: int) -> Iterator[str]:
+    if size <= _KEPT_SIZE:
+        first = _first_deltas(size)
+        return chain(islice(first, count), map(partial(_delta, size), range(len(first), count)))
+    return map(partial(_delta, size), range(count))
+
+
+@lru_cache(maxsize=4)
+def _first_deltas(size: int) -> tuple[str, ...]:
+    """Return what a message begins with: making deltas must not be what a load test measures."""
+    return tuple([_delta(size, index) for index in range(_KEPT)])
+
+
+def _delta(size: int, index: int) -> str:
     if size < _INDEX_DIGITS:
-        return repeat(_filler(size), count)
-    filler = _filler(size - _INDEX_DIGITS)
-    return (f"{index:08}{filler}" for index in range(count))
+        return _filler(size)
+    return f"{index:08}{_filler(size - _INDEX_DIGITS)}"
 
 
 def _text(turn: Turn, words: str) -> bool:
@@ -139,6 +156,7 @@ def _fail(_: Turn, words: str) -> bool:
     raise TurnFailed(words)
 
 
+@lru_cache(maxsize=16)
 def _filler(size: int) -> str:
     """Return `size` characters of ASCII that JSON does not escape, the same ones every time."""
     alphabet = " abcdefghijklmnopqrstuvwxyz"
