@@ -41,7 +41,7 @@ steps = [{steps}]
 JOIN = '{ do = "initialize" }, { do = "resume", threads = "rooms" }, { do = "begin" }, '
 QUIET = JOIN.replace('"initialize"', '"initialize", opt_out = ["thread/started", "thread/status/changed"]')
 STAY = '{ do = "stay" }, { do = "close" }'
-STREAM = '{ do = "repeat", steps = [{ do = "turn", text = "say 2000 8" }] }, { do = "close" }'
+STREAM = '{ do = "repeat", steps = [{ do = "turn", text = "say 10000 8" }] }, { do = "close" }'
 
 
 def group(name: str, connections: int, steps: str, more: str = "") -> str:
