@@ -9,6 +9,7 @@ What they add up to is measured by `tests/load/compare.py`; these say which part
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -24,11 +25,10 @@ from trunkline.access import EVERYTHING
 from trunkline.actor import Dispatcher
 from trunkline.connection import Connection
 from trunkline.feed import Feed
-from trunkline.log import Chunk, Event, EventLog
+from trunkline.log import Chunk, EventLog
 from trunkline.messages import Deliver, Reply, Request, Subscribed
+from trunkline.protocol.deltas import DeltaHead, Deltas
 from trunkline.protocol.envelope import (
-    DeltaHead,
-    encode_deltas,
     encode_notification,
     encode_result,
     now_ms,
@@ -104,9 +104,24 @@ def dispatcher() -> Iterator[Dispatcher]:
 
 
 def test_encode_64_deltas(benchmark: Benchmark) -> None:
-    head = DeltaHead(DELTA, IDS).data
+    head = DeltaHead(DELTA, IDS)
     texts = tuple(f"{number:08}" for number in range(64))
-    benchmark(lambda: encode_deltas(head, texts, now_ms(), 12345))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
+
+
+def test_encode_64_deltas_of_many_lengths(benchmark: Benchmark) -> None:
+    head = DeltaHead(DELTA, IDS)
+    texts = tuple("word" * (number % 9) for number in range(64))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
+
+
+def test_encode_64_deltas_that_are_not_ascii(benchmark: Benchmark) -> None:
+    head = DeltaHead(DELTA, IDS)
+    texts = tuple(f"größe {number}" for number in range(64))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
 
 
 def test_encode_the_same_as_any_notification(benchmark: Benchmark) -> None:
@@ -170,6 +185,7 @@ def test_route_256_events_to_256_subscribers(benchmark: Benchmark) -> None:
         thread_id=THREAD,
         log=EventLog(max_events=65_536, max_bytes=16_777_216),
         router=Sink().ref,
+        recent_frames=deque(maxlen=1),
         epoch="1",
         reserve=lambda _: None,
     )
@@ -191,8 +207,7 @@ def test_route_256_events_to_256_subscribers(benchmark: Benchmark) -> None:
 
 def made_chunk() -> Chunk:
     texts = ["00000123"] * EVENTS
-    payloads = encode_deltas(DeltaHead(DELTA, IDS).data, texts, now_ms(), 1)
-    return Chunk([Event(seq, DELTA, payload, len(payload)) for seq, payload in enumerate(payloads, 1)])
+    return Chunk([Deltas(DeltaHead(DELTA, IDS), texts, now_ms(), 1)])
 
 
 def test_flush_256_events_to_a_link(benchmark: Benchmark, server: AppServer) -> None:
@@ -203,8 +218,7 @@ def test_flush_256_events_to_a_link(benchmark: Benchmark, server: AppServer) -> 
         context=context, router=Sink().ref, link=OpenLink(), connection_id=ConnectionId(1)
     )
     connection.on_receive(Subscribed(THREAD, Sink().ref, 1, Reply(7, {}), ()))
-    chunk = made_chunk()
-    deliver = Deliver(THREAD, (chunk,), chunk.size)
+    deliver = Deliver.of(THREAD, [made_chunk()])
 
     def flush() -> None:
         connection.on_receive(deliver)
@@ -217,11 +231,8 @@ def test_frame_256_events(benchmark: Benchmark) -> None:
     """What the first of the subscribers' connections does for all of them."""
     chunk = made_chunk()
 
-    def frame_all() -> bytes:
-        chunk.forget_framed()
-        return chunk.framed(TEXT_FRAMING, frozenset())
-
-    benchmark(frame_all)
+    # Nobody holds its frames, so it is done again at every call.
+    benchmark(lambda: chunk.framed(TEXT_FRAMING, frozenset()))
 
 
 # Actor hop

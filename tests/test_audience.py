@@ -13,7 +13,7 @@ ALICE, BOB, CAROL = (ConnectionId(number) for number in (1, 2, 3))
 
 def broadcast(*methods: str) -> Broadcast:
     events = [Event(number, method, b"{}", 2) for number, method in enumerate(methods)]
-    return Broadcast(ThreadId("x"), Chunk(events))
+    return Broadcast(ThreadId("x"), chunk := Chunk(events), chunk.frames())
 
 
 def test_a_broadcast_goes_to_whoever_wants_any_of_it() -> None:

@@ -15,6 +15,7 @@ Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, Conne
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from types import TracebackType
@@ -86,8 +87,11 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
 
-FLUSH_BYTES = 256 * 1024
-"""Bytes that are handed to a link at once, and answers that may wait until no more requests are read."""
+FLUSH_BYTES = 64 * 1024
+"""Bytes that are joined to be handed to a link at once. What is larger goes as it is: others share it."""
+
+WAITING_BYTES = 256 * 1024
+"""Answers that may wait until no more requests are read."""
 
 
 class _State(Enum):
@@ -173,7 +177,7 @@ class Connection(PooledActor):
         # Framed bytes (or what the link takes instead) on their way out, in order. They stay here while
         # the link has not drained: thread events among them are shared with other connections, and so
         # cost nothing but their place.
-        self._out: list[Any] = []
+        self._out: deque[Any] = deque()
         # Bytes among them that no thread's window bounds: answers, broadcasts, and events of subscriptions
         # that have ended.
         self._unbounded = 0
@@ -493,11 +497,13 @@ class Connection(PooledActor):
         self._put(self._framing.frame(event.encode()))
 
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
-        for event in chunk.events:
-            if event.prompt_id is not None:
-                self._prompts.add(event.prompt_id, thread)
-            elif event.resolves is not None:
-                self._prompts.ended(event.resolves)
+        for part in chunk.parts:
+            if type(part) is not Event:
+                continue
+            if part.prompt_id is not None:
+                self._prompts.add(part.prompt_id, thread)
+            elif part.resolves is not None:
+                self._prompts.ended(part.resolves)
 
     # Out
 
@@ -522,7 +528,7 @@ class Connection(PooledActor):
         """Hand the link what it takes at once, and a little more."""
         link = self._link
         if self._state is _State.CLOSED:
-            self._out = []  # the link takes nothing more, and it may be a while until it is gone
+            self._out.clear()  # the link takes nothing more, and it may be a while until it is gone
         while self._out and link.unsent_bytes == 0:
             data = self._take_out()
             if data:  # not if everything was opted out of
@@ -537,7 +543,7 @@ class Connection(PooledActor):
             self._watch_stall(self._handed - unsent, is_warned=False)
         if self._unbounded - self._spared > self._limits.max_unsent_bytes // 2:
             self._watch_unsent()
-        elif self._unbounded <= FLUSH_BYTES:
+        elif self._unbounded <= WAITING_BYTES:
             if self._consumed:
                 link.consumed(self._consumed)
                 self._consumed = 0
@@ -556,20 +562,19 @@ class Connection(PooledActor):
         self._uncounted = 0
 
     def _take_out(self) -> Any:
-        """Take what is to be sent next: all of it, or of much about as much as a socket takes at once."""
+        """Take what is to be sent next: the first, and what can be joined to it."""
         out = self._out
-        size = count = 0
-        while count < len(out) and size < FLUSH_BYTES:
-            size += len(out[count])
-            count += 1
-        if count == len(out):
-            self._out = []
+        taken = [out.popleft()]
+        size = len(taken[0])
+        while out and size + len(out[0]) <= FLUSH_BYTES:
+            size += len(out[0])
+            taken.append(out.popleft())
+        if out:
+            self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
+        else:
             self._unbounded = self._spared = 0
             self._is_warned_of_unsent = False
-        else:
-            self._out = out[count:]
-            self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
-        return out[0] if count == 1 else self._join(out[:count])
+        return taken[0] if len(taken) == 1 else self._join(taken)
 
     def _join(self, outputs: Sequence[Any]) -> Any:
         return b"".join(outputs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trunkline.actor import Dispatcher
 from trunkline.admission import Slots
 from trunkline.config import Config
+from trunkline.log import Frames
 from trunkline.metrics import Metrics
 from trunkline.own_methods import OwnMethods
 from trunkline.protocol.methods import Method
@@ -38,6 +40,8 @@ class Context:
     """What the actors count."""
     status: Callable[[], JsonObject]
     """Returns the server at a glance. Any thread; never blocks."""
+    recent_frames: deque[Frames]
+    """Holds the framed bytes of what threads sent out last. `extend` is atomic, so it needs no lock."""
     read_call: Callable[[str, Json], tuple[Method, Params]]
     """Finds a method and checks its params: which methods there are is for what answers them to say."""
     own_methods: OwnMethods

@@ -18,7 +18,8 @@ import orjson
 
 from trunkline.agents.base import input_text
 from trunkline.agents.events import TurnStatus
-from trunkline.protocol.envelope import DeltaHead, now_ms
+from trunkline.protocol.deltas import DeltaHead
+from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import ItemKind, item_kind
 from trunkline.protocol.values import Encoded, given

@@ -14,13 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count, repeat
 from typing import NamedTuple
 
 from trunkline.actor import post
 from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
-from trunkline.log import Chunk, Event, EventLog
+from trunkline.log import Chunk, Event, EventLog, Frames, Part
 from trunkline.messages import (
     Broadcast,
     Deliver,
@@ -34,7 +33,8 @@ from trunkline.messages import (
     Subscribed,
     Warn,
 )
-from trunkline.protocol.envelope import DeltaHead, encode_deltas, encode_notification, now_ms
+from trunkline.protocol.deltas import DeltaHead, Deltas
+from trunkline.protocol.envelope import encode_notification, now_ms
 from trunkline.protocol.values import measure
 from trunkline.types import ConnectionId, Json, ThreadId
 
@@ -44,7 +44,7 @@ RESERVED_SEQS = 100_000
 """Numbers that are reserved at a time. After a crash the count goes on behind the reservation."""
 
 
-MAX_CHUNK_EVENTS = 256
+MAX_CHUNK_EVENTS = 1024
 """Deltas do not wait for the end of a batch once there are so many: subscribers go by whole chunks."""
 
 
@@ -76,6 +76,7 @@ class Feed:
         thread_id: whose feed it is.
         log: where the events are kept.
         router: told a `Broadcast` of what is for everybody.
+        recent_frames: see `Listener`.
         epoch: names the count of the thread's events: a number means nothing under another epoch.
         reserve: asked to have kept that events up to the number given may exist.
         commit: asked to have everything stored that the thread has told the store so far, and then to
@@ -90,6 +91,7 @@ class Feed:
         thread_id: ThreadId,
         log: EventLog,
         router: Ref,
+        recent_frames: deque[Frames],
         epoch: str,
         reserve: Callable[[int], None],
         commit: Callable[[], None] | None = None,
@@ -98,6 +100,7 @@ class Feed:
         self._thread_id = thread_id
         self._log = log
         self._router = router
+        self._recent_frames = recent_frames
         self._commit = commit
         self._commit_took = commit_took
         self._reserve = reserve
@@ -111,7 +114,7 @@ class Feed:
         self._asked_at: deque[float] = deque()
         self._answered_commits = 0
         # Published and not yet in the log: they become one chunk at the next flush.
-        self._pending: list[Event] = []
+        self._pending: list[Part] = []
         # The next event's number. Counts the pending ones, as `log.last_seq` does not.
         self._next_seq = log.last_seq + 1
         # The last event that may be seen. Behind `log.last_seq` while the store is at work.
@@ -175,23 +178,14 @@ class Feed:
 
         Args:
             head: of the item's deltas.
-            texts: what is added to it.
+            texts: what is added to it, at least one.
 
         """
-        at_ms = now_ms()
         listener = self.listener
-        method, first_seq = head.method, self._take_seq(len(texts))
-        if listener is None or not listener.wire_count:
-            for seq, params in enumerate(head.params(texts), first_seq):
-                self._pending.append(Event(seq, method, None, measure(params), params, at_ms))
-        else:
-            payloads = encode_deltas(head.data, texts, at_ms, first_seq)
-            kept = head.params(texts) if listener.in_process_count else repeat(None)
-            self._pending += [
-                Event(seq, method, payload, len(payload), params, at_ms)
-                for seq, payload, params in zip(count(first_seq), payloads, kept, strict=False)
-            ]
-        if len(self._pending) >= MAX_CHUNK_EVENTS:
+        is_for_wire = listener is not None and listener.wire_count > 0
+        deltas = Deltas(head, texts, now_ms(), self._take_seq(len(texts)), is_for_wire=is_for_wire)
+        self._pending.append(deltas)
+        if deltas.last_seq - self._log.last_seq >= MAX_CHUNK_EVENTS:
             self.flush()
 
     def prompt(self, request_id: int, method: str, params: Json) -> Event:
@@ -260,7 +254,7 @@ class Feed:
         """
         self.flush()
         if self.listener is None:
-            self.listener = Listener(self._thread_id, self._log)
+            self.listener = Listener(self._thread_id, self._log, self._recent_frames)
         listener = self.listener
         self.generation += 1
         sent_seq = self._log.last_seq if after_seq is None else after_seq
@@ -370,14 +364,15 @@ class Feed:
         chunk = Chunk(pending)
         before_seq = self._log.last_seq
         self._log.append(chunk)
-        if self._commit is not None and (self._must_commit or any(event.is_terminal for event in pending)):
+        events = [part for part in pending if type(part) is Event]
+        if self._commit is not None and (self._must_commit or any(event.is_terminal for event in events)):
             self._must_commit = False
             self._ask_commit(before_seq)
         elif not self._commits:
             self._visible_seq = chunk.last_seq
-        for event in pending:
+        for event in events:
             if event.to_everybody:
-                broadcast = Broadcast(self._thread_id, Chunk([event]))
+                broadcast = Broadcast.of(self._thread_id, event)
                 self._when_visible(partial(post, self._router, broadcast))
 
     def _deliver_rest(self, subscription: Subscription, last_seq: int) -> None:
@@ -389,8 +384,7 @@ class Feed:
             chunk for chunk in self._log.chunks_after(subscription.sent_seq) if chunk.last_seq <= last_seq
         )
         if chunks:
-            size = sum(chunk.size for chunk in chunks)
-            post(subscription.connection, Deliver(self._thread_id, chunks, size))
+            post(subscription.connection, Deliver.of(self._thread_id, chunks))
 
     def _ask_commit(self, before_seq: int) -> None:
         """Ask for a commit that lets out what is behind `before_seq`."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from trunkline.actor import post
-from trunkline.log import Chunk, EventLog
+from trunkline.log import Chunk, EventLog, Frames
 from trunkline.messages import Deliver, Ref, Warn
 from trunkline.types import ConnectionId, ThreadId
 
@@ -27,9 +27,6 @@ enough that thousands of stalled ones are cheap (the bytes are shared in any cas
 ACKNOWLEDGE_BYTES = WINDOW_BYTES // 4
 """A connection gives bytes back when it has this many. Less than the window, so that a full window is
 always given back."""
-
-_WARM_CHUNKS = 16
-"""Chunks whose framed bytes are kept for connections that have not yet handled them."""
 
 
 _TOO_SLOW = "this connection reads too slowly and will be closed if it does not catch up"
@@ -78,13 +75,21 @@ class Subscription:
 
 
 class Listener:
-    """The subscriptions of a thread."""
+    """The subscriptions of a thread.
 
-    def __init__(self, thread_id: ThreadId, log: EventLog) -> None:
+    Args:
+        thread_id: the thread's id.
+        log: where its events are.
+        recent_frames: holds the framed bytes of what was sent out last, for subscribers that are a little
+            behind the others. The server's threads share it.
+
+    """
+
+    def __init__(self, thread_id: ThreadId, log: EventLog, recent_frames: deque[Frames]) -> None:
         self._thread_id = thread_id
         self._log = log
+        self._recent_frames = recent_frames
         self._subscriptions: dict[ConnectionId, Subscription] = {}
-        self._warm: deque[Chunk] = deque()
         # Up to where everybody was looked at, and the first event that the log had then. While both are
         # the same only those have to be looked at again that have begun or have made room since: who
         # comes to a thread or leaves it must not cost a look at everybody there.
@@ -174,7 +179,6 @@ class Listener:
                 subscription.is_warned = False
         for subscription in lost:
             self.remove(subscription.connection_id)
-        self._cool_down()
         return lost
 
     def is_far_behind(self) -> bool:
@@ -209,9 +213,6 @@ class Listener:
                 break
             chunks.append(chunk)
             size += chunk.size
-        self._warm.extend(chunks)
-        return Deliver(self._thread_id, tuple(chunks), size)
-
-    def _cool_down(self) -> None:
-        while len(self._warm) > _WARM_CHUNKS:
-            self._warm.popleft().forget_framed()
+        deliver = Deliver.of(self._thread_id, chunks)
+        self._recent_frames.extend(deliver.frames)
+        return deliver

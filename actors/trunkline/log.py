@@ -3,21 +3,25 @@
 An event is turned into bytes once, and not before a client needs bytes: those in this process take it
 as it is. Events that were published together make a chunk; a chunk is what a subscription's cursor
 steps over, and it keeps the framed bytes of each transport it was sent over, so that a fan-out costs
-one join for all subscribers and one send for each.
+one join for all subscribers and one send for each. Deltas that were told at once stay together in it, as
+one thing that is written at once; they are made an `Event` each only for who has to look at each.
 """
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
+from trunkline.protocol.deltas import Deltas
 from trunkline.protocol.envelope import encode_notification, encode_server_request
 from trunkline.transports.base import Framing
 from trunkline.types import Json
 
-__all__ = ["Chunk", "Event", "EventLog"]
+__all__ = ["Chunk", "Event", "EventLog", "Frames", "Part"]
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -51,6 +55,16 @@ class Event(msgspec.Struct, eq=False, gc=False):
     is_terminal: bool = False
     """Whether it tells of something completed, which must be kept before anybody is told."""
 
+    @property
+    def first_seq(self) -> int:
+        """Its number, as of a part of a chunk."""
+        return self.seq
+
+    @property
+    def last_seq(self) -> int:
+        """Its number, as of a part of a chunk."""
+        return self.seq
+
     def encode(self) -> bytes:
         """Return the payload, made at the first call."""
         payload = self.payload
@@ -64,26 +78,61 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return payload
 
 
+class Frames(dict[tuple[Framing, frozenset[str]], bytes]):
+    """A chunk as bytes, by framing and the methods that are left out.
+
+    Two connections may fill it in at the same moment with equal values: no harm, no lock.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
+Part: TypeAlias = Event | Deltas
+"""What a chunk is made of."""
+
+
 class Chunk:
     """Events that are next to each other in a thread, never changed. Any thread may read it."""
 
-    __slots__ = ("_framed", "events", "first_seq", "last_seq", "methods", "prompts", "resolved", "size")
+    __slots__ = (
+        "_events",
+        "_frames",
+        "first_seq",
+        "last_seq",
+        "methods",
+        "parts",
+        "prompts",
+        "resolved",
+        "size",
+    )
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.events = tuple(events)
-        self.first_seq = self.events[0].seq
-        self.last_seq = self.events[-1].seq
-        self.size = sum([event.size for event in self.events])
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self.first_seq = self.parts[0].first_seq
+        self.last_seq = self.parts[-1].last_seq
+        self.size = sum([part.size for part in self.parts])
         """Bytes of the payloads, as they count."""
-        self.methods = frozenset(event.method for event in self.events)
-        self.prompts = tuple(event.prompt_id for event in self.events if event.prompt_id is not None)
-        self.resolved = tuple(event.resolves for event in self.events if event.resolves is not None)
-        # By framing and the methods that are left out. Two connections may fill this in at the same
-        # moment with equal values: no harm, no lock.
-        self._framed: dict[tuple[Framing, frozenset[str]], bytes] = {}
+        self.methods = frozenset([part.method for part in self.parts])
+        single = [part for part in self.parts if type(part) is Event]
+        self.prompts = tuple([event.prompt_id for event in single if event.prompt_id is not None])
+        self.resolved = tuple([event.resolves for event in single if event.resolves is not None])
+        # The log keeps chunks for a long time, and their framed bytes only as long as somebody holds them.
+        self._frames: weakref.ref[Frames] | None = None
+        # Two connections may make these at the same moment with equal values: no harm, no lock.
+        self._events: tuple[Event, ...] | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events one by one, made at the first call."""
+        events = self._events
+        if events is None:
+            events = self._events = tuple([event for part in self.parts for event in _each(part)])
+        return events
 
     def framed(self, framing: Framing, unwanted: frozenset[str]) -> bytes:
-        """Return the events as one run of bytes, made at the first call for each kind of connection.
+        """Return the events as one run of bytes.
+
+        It is made at the first call for each kind of connection, and again if nobody holds the `frames`.
 
         Args:
             framing: what marks the ends of a message.
@@ -91,25 +140,54 @@ class Chunk:
 
         """
         left_out = _NOTHING if unwanted.isdisjoint(self.methods) else unwanted & self.methods
-        data = self._framed.get((framing, left_out))
+        frames = None if self._frames is None else self._frames()
+        data = None if frames is None else frames.get((framing, left_out))
         if data is None:
-            frame = framing.frame
-            data = self._framed[framing, left_out] = b"".join(
+            data = b"".join(
                 [
-                    frame(event.payload or event.encode())
-                    for event in self.events
-                    if event.method not in left_out or event.prompt_id is not None
+                    _frame(part, framing)
+                    for part in self.parts
+                    if part.method not in left_out or (isinstance(part, Event) and part.prompt_id is not None)
                 ]
             )
+            if frames is not None:
+                frames[framing, left_out] = data
         return data
 
-    def forget_framed(self) -> None:
-        """Drop the framed bytes, which have been sent to everybody who keeps up."""
-        self._framed = {}
+    def frames(self) -> Frames:
+        """Return what the framed bytes are kept in, for holding them. For the one who sends the chunk out."""
+        frames = None if self._frames is None else self._frames()
+        if frames is None:
+            frames = Frames()
+            self._frames = weakref.ref(frames)
+        return frames
 
     def after(self, seq: int) -> Chunk:
         """Return the part behind `seq`, which is one of the chunk's but not its last."""
-        return Chunk(self.events[seq - self.first_seq + 1 :])
+        return Chunk(
+            [
+                part.after(seq) if type(part) is Deltas and part.first_seq <= seq else part
+                for part in self.parts
+                if part.last_seq > seq
+            ]
+        )
+
+
+def _frame(part: Part, framing: Framing) -> bytes:
+    if isinstance(part, Deltas):
+        return part.framed(framing.header, framing.trailer)
+    return framing.frame(part.payload or part.encode())
+
+
+def _each(part: Part) -> Sequence[Event]:
+    """Return the events that a part is."""
+    if not isinstance(part, Deltas):
+        return (part,)
+    seqs = range(part.first_seq, part.last_seq + 1)
+    return [
+        Event(seq, part.method, None, size, params, part.at_ms)
+        for seq, size, params in zip(seqs, part.sizes(), part.params(), strict=True)
+    ]
 
 
 class EventLog:
@@ -207,7 +285,9 @@ class EventLog:
     def _weight(self, chunk: Chunk) -> int:
         if chunk.size <= self._max_weight:
             return chunk.size
-        return sum(min(event.size, self._max_weight) for event in chunk.events)
+        # Of deltas that were told at once the average: they are short.
+        counts = ((part.last_seq - part.first_seq + 1, part.size) for part in chunk.parts)
+        return sum(count * min(size // count, self._max_weight) for count, size in counts)
 
     def _is_over_limit(self) -> bool:
         if len(self._chunks) - self._evicted <= 1:

@@ -6,15 +6,15 @@ to itself alone, and what a running turn tells its thread (`agents.events`), are
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeAlias
 
 import msgspec
 import pykka
 
 from trunkline.errors import RpcError
 from trunkline.futures import Future
-from trunkline.log import Chunk, Event
+from trunkline.log import Chunk, Event, Frames
 from trunkline.protocol.methods import Method
 from trunkline.protocol.params import Params
 from trunkline.store.base import ItemQuery, ThreadRecord, TurnQuery
@@ -191,6 +191,14 @@ class Deliver(Message, frozen=True):
     chunks: tuple[Chunk, ...]
     size: int
     """Bytes of payload, to be given back with `Progress`."""
+    frames: tuple[Frames, ...]
+    """Holds the framed bytes of the chunks until the last of those who are told this has handled it."""
+
+    @classmethod
+    def of(cls, thread_id: ThreadId, chunks: Sequence[Chunk]) -> Self:
+        """Return the message for chunks that follow each other, at least one."""
+        size = sum([chunk.size for chunk in chunks])
+        return cls(thread_id, tuple(chunks), size, tuple([chunk.frames() for chunk in chunks]))
 
 
 class Broadcast(Message, frozen=True):
@@ -202,6 +210,14 @@ class Broadcast(Message, frozen=True):
 
     thread_id: ThreadId
     chunk: Chunk
+    frames: Frames
+    """As in `Deliver`."""
+
+    @classmethod
+    def of(cls, thread_id: ThreadId, event: Event) -> Self:
+        """Return the message for one event."""
+        chunk = Chunk([event])
+        return cls(thread_id, chunk, chunk.frames())
 
 
 class Warn(Message, frozen=True):

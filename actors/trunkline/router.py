@@ -26,7 +26,7 @@ from trunkline.context import Context
 from trunkline.engines import ENDS_THREAD, NOT_LOADED, MakeCatalog, MakeEngine, Numbering
 from trunkline.errors import RpcError, ServerStopped
 from trunkline.lobby import Lobby, LobbyDue
-from trunkline.log import Chunk, Event
+from trunkline.log import Event
 from trunkline.messages import (
     Broadcast,
     Close,
@@ -386,7 +386,7 @@ class Router(PooledActor):
             ("thread/closed", {"threadId": thread_id}),
         ):
             event = Event(0, method, None, measure(params), params, at_ms, to_everybody=True)
-            self._on_broadcast(Broadcast(thread_id, Chunk([event])))
+            self._on_broadcast(Broadcast.of(thread_id, event))
 
     def _pass_again(self, thread_id: ThreadId, waiting: list[Request | HostEvent] | None) -> None:
         for request in waiting or ():

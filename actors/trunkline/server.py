@@ -13,6 +13,7 @@ import logging
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -68,6 +69,9 @@ from trunkline.transports.websocket_link import WebSocketLimits
 from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 
 __all__ = ["AppServer", "Listening"]
+
+_RECENT_CHUNKS = 64
+"""Chunks whose framed bytes are kept for subscribers who are a little behind: 16 MB of deltas."""
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +192,7 @@ class AppServer:
             request_slots=self._slots,
             metrics=self._metrics,
             status=self.status,
+            recent_frames=deque(maxlen=_RECENT_CHUNKS),
             read_call=self._read_call,
             own_methods=self._own_methods,
             thread_handle=self.thread,

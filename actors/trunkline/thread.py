@@ -98,6 +98,7 @@ class Thread(PooledActor):
             thread_id=thread_id,
             log=log,
             router=router,
+            recent_frames=context.recent_frames,
             epoch=numbering.epoch,
             reserve=lambda seq: self._engine.reserve(seq),
             commit=(lambda: self._engine.commit()) if numbering.is_kept else None,

@@ -43,7 +43,7 @@ def stream(thread_id: str, *, numbered: bool) -> bytes:
     for number in range(FRAMES):
         params = {"threadId": thread_id, "turnId": thread_id, "itemId": item, "delta": "x" * 8}
         event: dict[str, Any] = {"method": "item/agentMessage/delta", "params": params}
-        event["emittedAtMs"] = 1_795_336_385_341 + number // 4
+        event["emittedAtMs"] = 1_795_336_385_341 + number // 64
         if numbered:
             event["seq"] = number + 1
         frames.append(frame(event))

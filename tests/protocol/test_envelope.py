@@ -7,18 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trunkline.errors import RpcError
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import (
-    DeltaHead,
     IncomingNotification,
     IncomingRequest,
     IncomingResponse,
     MalformedMessage,
-    encode_deltas,
     encode_error,
     encode_notification,
     encode_result,
@@ -132,18 +128,6 @@ def test_an_error_is_written_with_its_data_if_there_is_any() -> None:
 
 def test_what_is_written_has_no_newline() -> None:
     assert b"\n" not in encode_notification("m", {"text": "a\nb\r\n\u2028"}, 5)
-
-
-@given(texts=st.lists(st.text()), at_ms=st.integers(0, 2**53), seq=st.integers(1, 2**53))
-def test_deltas_are_the_notifications_that_they_stand_for(texts: list[str], at_ms: int, seq: int) -> None:
-    ids = {"threadId": "a", "itemId": 'b"'}
-
-    deltas = encode_deltas(DeltaHead("item/x", ids).data, texts, at_ms, seq)
-
-    assert deltas == [
-        encode_notification("item/x", {**ids, "delta": text}, at_ms, number)
-        for number, text in enumerate(texts, seq)
-    ]
 
 
 ID = "019"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pykka
@@ -46,7 +47,9 @@ def test_a_last_subscriber_may_leave_as_it_falls_out_of_the_log() -> None:
     sink, slow, room = Sink.start(), ConnectionId(1), ThreadId("t")
     try:
         log = EventLog(max_events=4, max_bytes=8 * WINDOW_BYTES, last_seq=0)
-        feed = Feed(thread_id=room, log=log, router=sink, epoch="e", reserve=lambda _: None)
+        feed = Feed(
+            thread_id=room, log=log, router=sink, recent_frames=deque(), epoch="e", reserve=lambda _: None
+        )
         feed.subscribe(slow, sink, lambda _: Warn(room, "welcome"))
         feed.notify("big", {"text": "x" * 2 * WINDOW_BYTES})
         feed.flush()  # its window is full, and nothing is given back

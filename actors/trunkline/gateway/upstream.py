@@ -49,7 +49,7 @@ from trunkline.gateway.wire import (
     rpc_error,
     thread_of,
 )
-from trunkline.log import Chunk, Event
+from trunkline.log import Event
 from trunkline.messages import Broadcast, Message, Ref, Refuse, Reply
 from trunkline.protocol.envelope import encode_notification, now_ms
 from trunkline.protocol.errors import overloaded
@@ -292,7 +292,7 @@ class Upstream(PooledActor):
         payload = encode_notification(method, orjson.Fragment(params), now_ms())
         event = Event(0, method, payload, len(payload), to_everybody=True)
         # Of no thread that is loaded here: so nobody is subscribed, and nobody leaves it out.
-        post(self._router, Broadcast(ThreadId(""), Chunk([event])))
+        post(self._router, Broadcast.of(ThreadId(""), event))
 
     def _on_prompt(self, incoming: Incoming) -> None:
         assert incoming.id is not None

@@ -83,12 +83,12 @@ class InProcessSession(Connection):
     @handles(Deliver)
     def _on_deliver(self, message: Deliver) -> None:
         chunks: Any = tuple([_Addressing(chunk, message.thread_id) for chunk in message.chunks])
-        super()._on_deliver(Deliver(message.thread_id, chunks, message.size))
+        super()._on_deliver(Deliver(message.thread_id, chunks, message.size, message.frames))
 
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         chunk: Any = _Addressing(message.chunk, message.thread_id)
-        super()._on_broadcast(Broadcast(message.thread_id, chunk))
+        super()._on_broadcast(Broadcast(message.thread_id, chunk, message.frames))
 
     def _put_prompt(self, thread_id: ThreadId, event: Event) -> None:
         self._put(Parcel((Addressed(thread_id, event),), event.size))
@@ -119,12 +119,12 @@ class InProcessSession(Connection):
 class _Addressing:
     """A chunk that becomes a parcel where others become bytes: their hot path knows nothing of it."""
 
-    __slots__ = ("_chunk", "_thread_id", "events", "first_seq", "last_seq", "prompts", "resolved")
+    __slots__ = ("_chunk", "_thread_id", "first_seq", "last_seq", "parts", "prompts", "resolved")
 
     def __init__(self, chunk: Chunk, thread_id: ThreadId) -> None:
         self._chunk = chunk
         self._thread_id = thread_id
-        self.events = chunk.events
+        self.parts = chunk.parts
         self.first_seq = chunk.first_seq
         self.last_seq = chunk.last_seq
         self.prompts = chunk.prompts
@@ -132,7 +132,7 @@ class _Addressing:
 
     def framed(self, _framing: Framing, unwanted: frozenset[str]) -> Parcel:
         """Return the events that are wanted."""
-        events: Sequence[Event] = self.events
+        events: Sequence[Event] = self._chunk.events
         size = self._chunk.size
         if not unwanted.isdisjoint(self._chunk.methods):
             events = [

@@ -46,7 +46,8 @@ from trunkline.local.workshop import Workshop
 from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
-from trunkline.protocol.envelope import DeltaHead, now_ms
+from trunkline.protocol.deltas import DeltaHead
+from trunkline.protocol.envelope import now_ms
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.items import user_message
 from trunkline.protocol.params import (
@@ -364,7 +365,7 @@ class ConversationEngine:
     def on_item_delta(self, event: ItemDelta) -> None:
         """Text is added to an open item."""
         item = self._open_item(event.turn_id, event.item_id)
-        if item is None or item.kind.delta_method is None:
+        if item is None or item.kind.delta_method is None or not event.texts:
             return
         if item.delta_head is None:
             ids = {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id}

@@ -7,7 +7,6 @@ Writes results, errors and notifications. What the params mean is not known here
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -20,14 +19,12 @@ from trunkline.types import Json, JsonObject, RequestId
 
 __all__ = [
     "MAX_JSON_DEPTH",
-    "DeltaHead",
     "Incoming",
     "IncomingNotification",
     "IncomingRequest",
     "IncomingResponse",
     "MalformedMessage",
     "compact",
-    "encode_deltas",
     "encode_error",
     "encode_notification",
     "encode_result",
@@ -175,48 +172,6 @@ def encode_notification(method: str, params: Json, at_ms: int, seq: int | None =
     if seq is not None:
         message["seq"] = seq
     return compact(orjson.dumps(message, fragment))
-
-
-class DeltaHead:
-    """What the deltas of one item have in common: all that comes before the text.
-
-    Args:
-        method: the notification.
-        ids: its params but for `delta`, at least one.
-
-    """
-
-    __slots__ = ("_data", "ids", "method")
-
-    def __init__(self, method: str, ids: dict[str, str]) -> None:
-        self.method = method
-        self.ids = ids
-        self._data = b""
-
-    def params(self, texts: Sequence[str]) -> list[JsonObject]:
-        """Return the params of a delta for each text."""
-        return [{**self.ids, "delta": text} for text in texts]
-
-    @property
-    def data(self) -> bytes:
-        """Its bytes, made at the first call."""
-        if not self._data:
-            self._data = orjson.dumps({"method": self.method, "params": self.ids})[:-2] + b',"delta":'
-        return self._data
-
-
-def encode_deltas(head: bytes, texts: Sequence[str], at_ms: int, first_seq: int) -> list[bytes]:
-    """Write a delta's notification for each text: what `encode_notification` would, at a third of its cost.
-
-    Args:
-        head: the `data` of a `DeltaHead`.
-        texts: what is added.
-        at_ms: Unix milliseconds, for all of them.
-        first_seq: the number of the first; those of the others follow.
-
-    """
-    dumps, tail = orjson.dumps, b'},"emittedAtMs":%d,"seq":' % at_ms
-    return [b"%b%b%b%d}" % (head, dumps(text), tail, seq) for seq, text in enumerate(texts, first_seq)]
 
 
 def encode_server_request(request_id: int, method: str, params: Json, seq: int) -> bytes:

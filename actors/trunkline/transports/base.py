@@ -60,6 +60,15 @@ class Closed(NamedTuple):
 class Framing(Protocol):
     """How one message becomes bytes on a transport. Stateless, so one result serves every link."""
 
+    @property
+    def trailer(self) -> bytes:
+        """What comes behind every payload."""
+        ...
+
+    def header(self, size: int) -> bytes:
+        """Return what comes before a payload of `size` bytes."""
+        ...
+
     def frame(self, payload: bytes) -> bytes:
         """Return `payload`, one JSON text in UTF-8 without a newline, with what marks its ends."""
         ...

@@ -2,14 +2,18 @@
 
 The deltas that follow each other differ in their text, their number and perhaps their millisecond.
 What a full look at one of them has found out about the rest, its thread above all, holds for every
-other that begins with the same bytes; what is left to check is the number. Anything that is not
-exactly as expected is left for a full look.
+other that begins with the same bytes; what is left to check is the number. Those of one size and one
+millisecond are checked together: what they have to be is written down, around the texts they came with,
+and compared. Anything that is not exactly as expected is left for a full look.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Any, Self
+from functools import lru_cache
+from itertools import chain
+from struct import Struct
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -24,6 +28,12 @@ _AFTER_TEXT = b'"},"emittedAtMs":'
 _BEFORE_NUMBER = b',"seq":'
 _MS_DIGITS = 13
 _AFTER = len(_AFTER_TEXT) + _MS_DIGITS
+
+_LAST_DIGITS = [b"%03d" % number for number in range(1000)]
+_FEWEST_ALIKE = 8
+"""Frames that are worth being checked together."""
+_ONE_BY_ONE = 32
+"""Frames that are checked one by one before it is tried again to check many together."""
 
 
 class Deltas:
@@ -87,13 +97,73 @@ class Deltas:
         self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
     ) -> tuple[int, int]:
         subscription = self._subscription
-        seq = subscription.seq
-        if seq is None:
+        first = subscription.seq
+        if first is None:
             return position, 0
-        first, prefix, end = seq, self._prefix, len(data)
+        while True:
+            before = position
+            position = self._take_alike(data, position, interval, name, now_ms)
+            if position == before:
+                position = self._take_each(data, position, interval, name, now_ms)
+                if position == before:
+                    break
+        assert subscription.seq is not None
+        return position, subscription.seq - first
+
+    def _take_alike(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
+        """Take the deltas from `position` on that differ from the first in text and number only."""
+        subscription = self._subscription
+        seq = subscription.seq
+        assert seq is not None
+        form = self._form(data, position, seq + 1)
+        if form is None:
+            return position
+        if not data.startswith(form.expected(data, position), position):
+            return position  # one by one it will be found where and why
+        stop = position + form.frames * form.size
+        interval.record(name, int((now_ms - form.emitted_ms) * 1000), form.frames)
+        log = subscription.log
+        if log.readers > 1 and seq + form.frames >= log.next:
+            known = max(log.next - seq - 1, 0)
+            begin = position + known * form.size
+            log.add_alike(seq + 1 + known, data[begin:stop], form.size, form.emitted_ms)
+        subscription.seq = seq + form.frames
+        return stop
+
+    def _form(self, data: bytes, position: int, number: int) -> _Form | None:
+        """Return what the deltas from `position` on look like, if there are enough that seem alike."""
+        if number < 1000 or len(data) - position < 4 or data[position + 1] > 126:
+            return None
+        length, start = data[position + 1], position + 2
+        if length == 126:
+            length, start = data[position + 2] << 8 | data[position + 3], position + 4
+        size = start - position + length
+        count = min((len(data) - position) // size, 1000 - number % 1000)
+        if count < _FEWEST_ALIKE or data[position] != _TEXT_FRAME or not data.startswith(self._prefix, start):
+            return None
+        lead = data[position : start + len(self._prefix)]
+        ms_end = size - 1 - len(str(number)) - len(_BEFORE_NUMBER)
+        ms = data[position + ms_end - _MS_DIGITS : position + ms_end]
+        if not ms.isdigit():
+            return None
+        last = position + (count - 1) * size
+        while data[last + ms_end - _MS_DIGITS : last + ms_end] != ms or not data.startswith(lead, last):
+            count //= 2
+            last = position + (count - 1) * size
+            if count < _FEWEST_ALIKE:
+                return None
+        text_end = ms_end - _AFTER
+        return _Form(number, count, size, lead, text_end, ms) if text_end >= len(lead) else None
+
+    def _take_each(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
+        """Take a few deltas from `position` on, one by one."""
+        subscription = self._subscription
+        seq = subscription.seq
+        assert seq is not None
+        most, prefix, end = seq + _ONE_BY_ONE, self._prefix, len(data)
         log = subscription.log if subscription.log.readers > 1 else None
         shared_ms, run, emitted_ms = b"", 0, 0
-        while end - position > 4:
+        while end - position > 4 and seq < most:
             start = position + 2
             length = data[position + 1]
             if length == 126:
@@ -125,7 +195,7 @@ class Deltas:
         if run:
             interval.record(name, int((now_ms - emitted_ms) * 1000), run)
         subscription.seq = seq
-        return position, seq - first
+        return position
 
     def _take_plain(
         self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
@@ -166,3 +236,41 @@ class Deltas:
         if checksum is not None:
             checksums[item_id] = checksum
         return position, count
+
+
+class _Form(NamedTuple):
+    """Deltas that are alike but for text and number."""
+
+    number: int
+    """Of the first."""
+    frames: int
+    size: int
+    """Bytes of each frame."""
+    lead: bytes
+    """What each begins with, up to the text."""
+    text_end: int
+    """Where the text ends, counted from the frame's first byte."""
+    ms: bytes
+    """The digits of its `emittedAtMs`."""
+
+    @property
+    def emitted_ms(self) -> int:
+        """When they were emitted."""
+        return int(self.ms)
+
+    def expected(self, data: bytes, position: int) -> bytes:
+        """Return the bytes that must be at `position`, with the texts that are there."""
+        thousands, last = divmod(self.number, 1000)
+        tail = b"%b%b%b%d" % (_AFTER_TEXT, self.ms, _BEFORE_NUMBER, thousands)
+        pieces = [self.lead, b"", tail, b"", b"}"] * self.frames
+        texts = _texts(len(self.lead), self.text_end, self.size)
+        block = memoryview(data)[position : position + self.frames * self.size]
+        pieces[1::5] = chain.from_iterable(texts.iter_unpack(block))
+        pieces[3::5] = _LAST_DIGITS[last : last + self.frames]
+        return b"".join(pieces)
+
+
+@lru_cache(maxsize=256)
+def _texts(begin: int, end: int, size: int) -> Struct:
+    """Return what takes the text, from `begin` to `end`, out of frames of one size."""
+    return Struct(f"{begin}x{end - begin}s{size - end}x")

@@ -22,7 +22,7 @@ from trunkline_cli.load.tls import TlsSocket
 
 __all__ = ["Owner", "Peer", "Surroundings"]
 
-_READ_BYTES = 65536
+_READ_BYTES = 262_144
 _MAX_HEAD_BYTES = 16384
 
 

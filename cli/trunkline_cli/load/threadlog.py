@@ -43,18 +43,30 @@ class ThreadLog:
 
     def add(self, number: int, frame: bytes, emitted_ms: int, *, stop: bool) -> None:
         """Keep a frame that was checked. One that does not follow the newest begins the log anew."""
+        self._begin(number, emitted_ms)
+        self.data += frame
+        self._ends.append(self.base + len(self.data))
+        if stop:
+            self._stops.append(number)
+        self.next = number + 1
+
+    def add_alike(self, number: int, frames: bytes, size: int, emitted_ms: int) -> None:
+        """Do the same with frames of one size, the first of them with this number; none is to stop at."""
+        self._begin(number, emitted_ms)
+        begin = self.base + len(self.data)
+        self.data += frames
+        self._ends.extend(range(begin + size, begin + len(frames) + 1, size))
+        self.next = number + len(frames) // size
+
+    def _begin(self, number: int, emitted_ms: int) -> None:
+        """Make ready for frames from `number` on."""
         if number != self.next:
             self._clear(number)
         elif len(self.data) > _MAX_BYTES:
             self._trim()
-        self.data += frame
-        self._ends.append(self.base + len(self.data))
         if not self._run_ms or self._run_ms[-1] != emitted_ms:
             self._run_first.append(number)
             self._run_ms.append(emitted_ms)
-        if stop:
-            self._stops.append(number)
-        self.next = number + 1
 
     def match(self, number: int, data: memoryview) -> tuple[int, int]:
         """Compare `data` with the frames from `number` on, as far as both go.
