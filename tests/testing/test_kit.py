@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 import trunkline.testing.client as client_module
+from children import environment
 from trunkline import AppServer, Config, ConfigError, Decision, TurnInterrupted
 from trunkline.testing import Client, RunningServer, ScriptedAgent, Wire, WireClosed, running_server
 from trunkline.transports.base import Closed
-
-ACTORS = Path(__file__).parents[2] / "actors"
 
 
 @pytest.fixture(params=["websocket", "in-process"])
@@ -184,13 +183,13 @@ def test_a_setting_that_does_not_fit_is_named() -> None:
 
 def test_neither_the_library_nor_the_kit_imports_pytest() -> None:
     code = "import sys, trunkline, trunkline.testing, trunkline.aio; sys.exit('pytest' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ACTORS)}, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60)
     assert done.returncode == 0
 
 
 def test_the_library_alone_loads_neither_the_kit_nor_asyncio_code() -> None:
     code = "import sys, trunkline; sys.exit(bool({'trunkline.testing', 'trunkline.aio'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ACTORS)}, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60)
     assert done.returncode == 0
 
 
@@ -222,7 +221,7 @@ def test_the_fixtures_stop_servers_and_fail_a_test_that_leaves_something(tmp_pat
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        env={"PYTHONPATH": str(ACTORS)},
+        env=environment(),
         cwd=tmp_path,
         timeout=60,
         capture_output=True,
