@@ -22,15 +22,17 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "trunkline_cli", *args]
 
 
-def run(*args: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with text piped into it."""
+def run(
+    *args: str, stdin: str = "", cwd: Path | None = None, path: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with text piped into it; it looks for modules in `path` first."""
     return subprocess.run(
         command(*args),
         input=stdin,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env=environment(),
+        env=environment(*path),
         cwd=cwd,
         check=False,
     )

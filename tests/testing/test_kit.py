@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import trunkline.testing.client as client_module
 from children import environment
 from trunkline import AppServer, Config, ConfigError, Decision, TurnInterrupted
 from trunkline.testing import Client, RunningServer, ScriptedAgent, Wire, WireClosed, running_server
+from trunkline.testing.client import Message
 from trunkline.transports.base import Closed
 
 
@@ -27,7 +28,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(Client, "watch", None)  # the messages are not a server's
 
 
 class _Canned:
@@ -54,6 +54,21 @@ class _Canned:
 def canned(*texts: str, closed: Closed | None = None) -> Client:
     wire: Wire = _Canned(*texts, closed=closed)
     return Client(wire, "alice")
+
+
+def test_who_watches_is_shown_all_that_clients_receive_and_what_it_may_answer(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, tuple[str, ...]]] = []
+
+    def watch(message: Message, answers: Iterable[str]) -> None:
+        seen.append((message.get("method"), tuple(answers)))
+
+    monkeypatch.setattr(Client, "watch", staticmethod(watch))
+    alice = server.connect("alice")
+    alice.run_turn(alice.start_thread(), "text hello")
+
+    assert {(None, ("initialize",)), (None, ("turn/start",)), ("item/completed", ())} <= set(seen)
 
 
 @pytest.mark.usefixtures("_impatient")
