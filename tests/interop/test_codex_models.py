@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import codex_models
-from children import ROOT, environment
+from children import ROOT, TRAFFIC, environment
 from cli.processes import Server, run
 from codex_models import check_message
 from conftest import Serve
 from gateway.upstreams import FAKE
 from helpers import Client, Message
 from houses import LocalHouse
+from traffic.recording import SUFFIX
 from transports.raw import TEXT, frame, request
 from trunkline.local.conversation_engine import ConversationEngine
 from wires import PATIENCE_S, WebSocketWire
@@ -61,6 +63,10 @@ BROKEN = [
 
 INITIALIZE = '{"id":1,"method":"initialize","params":{"clientInfo":{"name":"raw","version":"1"}}}'
 START = '{"id":2,"method":"thread/start","params":{}}'
+
+
+def recorded() -> list[Path]:
+    return list(Path(os.environ[TRAFFIC]).glob(f"*{SUFFIX}"))
 
 
 def connect(server: Server) -> Client:
@@ -174,6 +180,16 @@ def test_so_is_what_a_command_is_sent_by_a_server_of_its_own() -> None:
     run("attach", *AGENT, stdin="text hello\n", path=PLACE)
 
 
+def test_so_is_what_the_load_command_is_sent_by_a_process_of_its_own() -> None:
+    shape = ("--connections", "3", "--duration", "100ms", "--workers", "1", "--quiet")
+    before = set(recorded())
+
+    run("load", "--embedded", "--scenario", "fanout", *shape)
+
+    sent = b"".join(path.read_bytes() for path in set(recorded()) - before)
+    assert b"item/agentMessage/delta" in sent
+
+
 @pytest.mark.beyond_codex("thread/closed", because="the upstream tells of no thread")
 def test_so_is_what_an_upstream_behind_the_gateway_sends(serve: Serve, tmp_path: Path) -> None:
     alice = serve(upstream=(sys.executable, str(FAKE), str(tmp_path))).connect()
@@ -226,4 +242,4 @@ def test_a_test_fails_that_sends_what_cannot_be_read_or_says_so_of_what_can_or_h
     assert re.search(r"^Codex cannot read .*thoughtful", said, re.M), said
     assert "marked as beyond Codex, which can read all of it: ['thread/list']" in said
     assert "AssertionError: a child whose servers would not be tapped" in said
-    assert re.search(r"^codex models: \d+ messages of \d+ kinds, .* 2 unreadable", said, re.M), said
+    assert re.search(r"^codex models: \d+ messages of \d+ kinds from 1 processes, 2 unreadable", said, re.M), said

@@ -51,6 +51,8 @@ class Checker:
         """The readable messages, and those that have no model."""
         self.validated = 0
         """How many messages were validated: each of the others had the shape of one of them."""
+        self.senders: set[Recording] = set()
+        """Those in which something was sent."""
         # The shapes that are readable; of answers also the methods, one of which has that answer.
         self._shapes: set[tuple[tuple[str, ...], bytes]] = set()
         # The last sends without an answer in them, and what they consist of.
@@ -62,7 +64,9 @@ class Checker:
         for record in records:
             if record.kind == RECEIVED:
                 _note_request(recording, record)
-            elif (known := self._sends.get(record.data)) is not None:
+                continue
+            self.senders.add(recording)
+            if (known := self._sends.get(record.data)) is not None:
                 self.counts.update(known)
             else:
                 unreadable += self._check_send(recording, record)
@@ -76,6 +80,7 @@ class Checker:
             methods: tuple[str, ...] = ()
             try:
                 message = orjson.loads(text)
+                assert isinstance(message, dict), f"no message: {text.decode()[:200]}"
                 if "method" in message:
                     methods = (str(message["method"]),)
                 else:
@@ -143,6 +148,7 @@ def _note_request(recording: Recording, record: Record) -> None:
 def _answered(recording: Recording, connection: int, message: dict[str, Any]) -> tuple[str, ...]:
     """Return the methods that a message may be the answer to: several, if an id was used again."""
     key = (connection, message.get("id"))
+    assert type(key[1]) in (int, str, type(None)), f"not the id of an answer: {key[1]!r}"
     methods = tuple(recording.asked.get(key, ()))
     if len(methods) == 1:
         del recording.asked[key]

@@ -66,8 +66,8 @@ class Traffic:
         kinds = sum(kind.has_model for kind in counts)
         bad = f"{self.unreadable:,} unreadable" if self.unreadable else "all readable"
         return (
-            f"codex models: {messages} of {kinds} kinds, {bad}: {self.checker.validated:,} stand for all; "
-            f"{without:,} more have no model"
+            f"codex models: {messages} of {kinds} kinds from {len(self.checker.senders)} processes, {bad}: "
+            f"{self.checker.validated:,} stand for all; {without:,} more have no model"
         )
 
 

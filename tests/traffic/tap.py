@@ -120,7 +120,10 @@ def _message(delivery: Delivery) -> dict[str, object]:
 
 
 def _line(message: dict[str, object]) -> bytes:
-    return dumps(message, option=OPT_APPEND_NEWLINE)
+    try:
+        return dumps(message, option=OPT_APPEND_NEWLINE)
+    except TypeError as error:  # a line that is no JSON is found where it is read
+        return f"{error}: {message}".encode().replace(b"\n", b" ") + b"\n"
 
 
 def _tap_requests(recorder: Recorder) -> None:

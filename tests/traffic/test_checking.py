@@ -87,8 +87,9 @@ def test_an_error_may_answer_what_could_not_be_read() -> None:
     assert methods_of(Record(RECEIVED, 1, b"{"), sent(error)) == []
 
 
-def test_what_is_no_json_is_unreadable() -> None:
-    assert methods_of(Record(LINES, 1, b"{\n")) == [""]
+@pytest.mark.parametrize("text", ["{", "[]", "5", '{"id":[1],"result":{}}', '{"result":{}}', "\\ud800"])
+def test_what_is_no_message_is_unreadable(text: str) -> None:
+    assert methods_of(Record(LINES, 1, text.encode() + b"\n")) == [""]
 
 
 def test_what_codex_has_no_model_of_is_counted_apart() -> None:
