@@ -242,4 +242,6 @@ def test_a_test_fails_that_sends_what_cannot_be_read_or_says_so_of_what_can_or_h
     assert re.search(r"^Codex cannot read .*thoughtful", said, re.M), said
     assert "marked as beyond Codex, which can read all of it: ['thread/list']" in said
     assert "AssertionError: a child whose servers would not be tapped" in said
-    assert re.search(r"^codex models: \d+ messages of \d+ kinds from 1 processes, 2 unreadable", said, re.M), said
+    assert re.search(
+        r"^codex models: \d+ messages of \d+ kinds from 1 processes, 2 unreadable", said, re.M
+    ), said
