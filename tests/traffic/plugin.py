@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ class Traffic:
         self._patch = pytest.MonkeyPatch()
         self._patch.setenv(TRAFFIC, str(self._directory))
         self._patch.setenv("PYTHONPATH", str(HOOKS), prepend=os.pathsep)
-        self.checker = Checker()
-        self.unreadable = 0
+        self._checker = Checker()
+        self._unreadable = 0
+        self._meant = 0
         tap_servers(self._recorder)
 
     def take(self) -> list[Unreadable]:
@@ -48,9 +49,22 @@ class Traffic:
         self._recorder.begin()
         unreadable: list[Unreadable] = []
         for recording, records in self._recordings.read():
-            unreadable += self.checker.check(recording, records)
-        self.unreadable += len(unreadable)
+            unreadable += self._checker.check(recording, records)
+        self._unreadable += len(unreadable)
         return unreadable
+
+    def judge(self, item: pytest.Item, unreadable: Sequence[Unreadable]) -> None:
+        """Fail a test in which something unreadable was sent, or was not although it says so."""
+        mark = item.get_closest_marker("beyond_codex")
+        meant: set[str] = set() if mark is None else set(mark.args)
+        wrong = [each for each in unreadable if each.method not in meant]
+        self._meant += len(unreadable) - len(wrong)
+        if wrong:
+            pytest.fail("\n".join(map(str, wrong[:_SHOWN])), pytrace=False)
+        missing = meant.difference(each.method for each in unreadable)
+        has_passed = item.stash.get(_HAS_PASSED, False)
+        if missing and has_passed:
+            pytest.fail(f"marked as beyond Codex, which can read all of it: {sorted(missing)}", pytrace=False)
 
     def close(self) -> None:
         """Remove everything."""
@@ -60,14 +74,18 @@ class Traffic:
 
     def summary(self) -> str:
         """Return the line that says what was checked."""
-        counts = self.checker.counts
+        counts = self._checker.counts
         without = sum(number for kind, number in counts.items() if not kind.has_model)
-        messages = f"{counts.total() - without + self.unreadable:,} messages"
+        messages = counts.total() - without + self._unreadable
         kinds = sum(kind.has_model for kind in counts)
-        bad = f"{self.unreadable:,} unreadable" if self.unreadable else "all readable"
+        bad = self._unreadable - self._meant
+        verdict = f"{bad:,} unreadable" if bad else "all readable"
+        if self._meant:
+            verdict += f" but {self._meant} that are meant not to be"
         return (
-            f"codex models: {messages} of {kinds} kinds from {len(self.checker.senders)} processes, {bad}: "
-            f"{self.checker.validated:,} stand for all; {without:,} more have no model"
+            f"codex models: {messages:,} messages of {kinds} kinds "
+            f"from {len(self._checker.senders)} processes, {verdict}: "
+            f"{self._checker.validated:,} stand for all; {without:,} more have no model"
         )
 
 
@@ -106,20 +124,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     finally:
         for traffic in _running:
             unreadable = traffic.take()
-    if _running:
-        _judge(item, unreadable)
-
-
-def _judge(item: pytest.Item, unreadable: Iterable[Unreadable]) -> None:
-    mark = item.get_closest_marker("beyond_codex")
-    expected: set[str] = set() if mark is None else set(mark.args)
-    wrong = [each for each in unreadable if each.method not in expected]
-    if wrong:
-        pytest.fail("\n".join(map(str, wrong[:_SHOWN])), pytrace=False)
-    missing = expected.difference(each.method for each in unreadable)
-    has_passed = item.stash.get(_HAS_PASSED, False)
-    if missing and has_passed:
-        pytest.fail(f"marked as beyond Codex, which can read all of it: {sorted(missing)}", pytrace=False)
+    for traffic in _running:
+        traffic.judge(item, unreadable)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
