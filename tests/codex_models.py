@@ -71,12 +71,12 @@ def check_message(message: Message, answers: Iterable[str] = ()) -> None:
 
 def _check_call(message: Message) -> None:
     method = message["method"]
+    assert isinstance(method, str), f"not the name of a method that Codex reads: {shorten(message)}"
     if has_no_model(method):
         return
     if "id" in message:
         assert isinstance(message["id"], int), f"not the id of a prompt: {shorten(message)}"
-        request = {key: message[key] for key in ("id", "method", "params")}
-        _check(message, lambda: _validate_json("ServerRequest", request))
+        _check(message, lambda: _validate_json("ServerRequest", _members(message, "id", "method", "params")))
         return
     assert isinstance(message.get("emittedAtMs"), int), f"no time of emission: {shorten(message)}"
     model = _sdk("generated.notification_registry").NOTIFICATION_MODELS.get(method)
@@ -108,8 +108,14 @@ def _response(method: str) -> str:
 def _check(message: Message, validate: Any) -> None:
     try:
         validate()
+    except KeyError as error:
+        raise AssertionError(f"Codex cannot read {shorten(message, 2000)}: it has no {error}") from None
     except ValueError as error:  # pydantic's, and the one of `_validate_json`
         raise AssertionError(f"Codex cannot read {shorten(message, 2000)}: {error}") from None
+
+
+def _members(message: Message, *names: str) -> Message:
+    return {name: message[name] for name in names}
 
 
 def _camel(method: str) -> str:
