@@ -2,7 +2,8 @@
 
 The models are those that Codex ships: the pydantic ones of its Python SDK (`openai-codex`), and, for what
 the SDK has none of (prompts, experimental answers), the JSON Schema that its binary writes. Everything
-that a test's client receives goes through here, if the packages of the extra `interop` are installed.
+that a server sends in a test goes through here, in whichever process it runs, if the packages of the extra
+`interop` are installed: see `traffic`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from codex_stand_in import codex_binary
 from helpers import Message, shorten
 from trunkline.protocol.own_names import RESERVED
 
-__all__ = ["are_installed", "check_message", "has_model"]
+__all__ = ["are_installed", "check_message", "has_no_model"]
 
 _RESPONSES = {
     "account/bedrock/checkGovCloudRequirements": "BedrockCheckGovCloudRequirementsResponse",
@@ -45,10 +46,9 @@ def are_installed() -> bool:
     return all(importlib.util.find_spec(package) is not None for package in packages)
 
 
-def has_model(method: str) -> bool:
-    """Whether Codex has a model of the answer to a method: all of its own have one."""
-    name = _response(method)
-    return hasattr(_sdk("generated.v2_all"), name) or name in _schemas()
+def has_no_model(method: str) -> bool:
+    """Whether Codex has no model of a method's messages: it is not Codex's own, or about to go."""
+    return method in _OF_OUR_OWN or ("/" in method and method.partition("/")[0] not in RESERVED)
 
 
 def check_message(message: Message, answers: Iterable[str] = ()) -> None:
@@ -64,23 +64,19 @@ def check_message(message: Message, answers: Iterable[str] = ()) -> None:
     elif "error" in message:
         _check(message, lambda: _validate_json("JSONRPCErrorError", message["error"]))
     else:
-        methods = [method for method in answers if method not in _OF_OUR_OWN and not _is_a_hosts_own(method)]
+        methods = [method for method in answers if not has_no_model(method)]
         if methods and not any(_fits(method, message) for method in methods):
             _check_result(methods[0], message)
 
 
-def _is_a_hosts_own(method: str) -> bool:
-    return "/" in method and method.partition("/")[0] not in RESERVED
-
-
 def _check_call(message: Message) -> None:
     method = message["method"]
-    if _is_a_hosts_own(method):
+    assert isinstance(method, str), f"not the name of a method that Codex reads: {shorten(message)}"
+    if has_no_model(method):
         return
     if "id" in message:
         assert isinstance(message["id"], int), f"not the id of a prompt: {shorten(message)}"
-        request = {key: message[key] for key in ("id", "method", "params")}
-        _check(message, lambda: _validate_json("ServerRequest", request))
+        _check(message, lambda: _validate_json("ServerRequest", _members(message, "id", "method", "params")))
         return
     assert isinstance(message.get("emittedAtMs"), int), f"no time of emission: {shorten(message)}"
     model = _sdk("generated.notification_registry").NOTIFICATION_MODELS.get(method)
@@ -112,8 +108,14 @@ def _response(method: str) -> str:
 def _check(message: Message, validate: Any) -> None:
     try:
         validate()
+    except KeyError as error:
+        raise AssertionError(f"Codex cannot read {shorten(message, 2000)}: it has no {error}") from None
     except ValueError as error:  # pydantic's, and the one of `_validate_json`
         raise AssertionError(f"Codex cannot read {shorten(message, 2000)}: {error}") from None
+
+
+def _members(message: Message, *names: str) -> Message:
+    return {name: message[name] for name in names}
 
 
 def _camel(method: str) -> str:

@@ -7,21 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import codex_models
-from helpers import Client
 from houses import House, LocalHouse, Puppets, running_child, running_server
 from trunkline.testing.fixtures import nothing_left
 from watchdog import Watchdog, watching
 
 __all__ = ["Serve", "nothing_left"]
 
+pytest_plugins = ["traffic.plugin"]
+
 Serve = Callable[..., LocalHouse]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _what_a_server_sends_is_what_codex_reads() -> None:
-    if codex_models.are_installed():
-        Client.watch = staticmethod(codex_models.check_message)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pykka
 
+from children import environment
 from trunkline import Agent, AppServer, Config, Limits
 from trunkline.clock import Clock
 from trunkline.connection import Connection
@@ -47,8 +46,6 @@ __all__ = [
     "running_child",
     "running_server",
 ]
-
-ROOT = Path(__file__).parent.parent
 
 A = TypeVar("A", bound=pykka.Actor)
 
@@ -196,7 +193,7 @@ def running_child(*arguments: str) -> Iterator[ChildHouse]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "actors"), str(ROOT / "cli")))},
+        env=environment(),
     )
     assert child.stdin is not None
     assert child.stdout is not None

@@ -15,6 +15,8 @@ from trunkline.messages import Publish, RaisePrompt
 from trunkline.prompts import Prompts
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import now_ms
+from trunkline.protocol.ids import uuid7
+from trunkline.protocol.prompts import PROMPTS, USER_INPUT
 from trunkline.types import JsonObject, ThreadId
 
 __all__ = ["Publications"]
@@ -60,7 +62,9 @@ class Publications:
 
         prompt_id = self._prompts.new(message.method, reply, is_turns=False)
         opened()
-        params = self._with_thread_id({"startedAtMs": now_ms(), **message.params})
+        params = self._with_thread_id(
+            {"startedAtMs": now_ms(), **_place_of(message.method), **message.params}
+        )
         self._prompts.publish(prompt_id, message.method, params)
         return prompt_id
 
@@ -72,3 +76,11 @@ class Publications:
 
     def _with_thread_id(self, params: JsonObject) -> JsonObject:
         return {"threadId": self._thread_id, **params}
+
+
+def _place_of(method: str) -> JsonObject:
+    """Return what clients require a prompt of the protocol to say, and a host has no turn to say it of."""
+    if method not in PROMPTS:
+        return {}
+    blocking = {"isBlocking": True} if method == USER_INPUT else {}
+    return {"turnId": uuid7(), "itemId": uuid7(), **blocking}

@@ -31,6 +31,7 @@ class ThreadHandle:
         ...     thread = server.thread(thread_id)
         ...     for text in ("hello", "and bye"):
         ...         _ = thread.publish("acme/said", {"text": text}).get(timeout=PATIENCE_S)
+        ...     _ = connection.request("thread/loaded/list").get(timeout=PATIENCE_S)  # behind what it is sent
         ...     connection.close()
         ...     came = [delivery for delivery in connection if isinstance(delivery, Notification)]
         >>> [notification.params["text"] for notification in came if notification.method == "acme/said"]
@@ -103,7 +104,8 @@ class ThreadHandle:
 
         Args:
             method: a name of the host's own, or one of the protocol's prompts such as
-                `item/tool/requestUserInput`, whose answers are checked.
+                `item/tool/requestUserInput`, whose answers are checked. What clients require those to say
+                of their place (`turnId`, `itemId`) is put in where `params` do not say it.
             params: as with `publish`.
             timeout_s: seconds after which the server refuses it itself, more than 0. None sets no limit but
                 `Config.prompt_timeout_s`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,24 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import trunkline
-import trunkline_cli
+from children import environment
 
-__all__ = ["ENVIRONMENT", "PATIENCE_S", "Server", "command", "run"]
+__all__ = ["PATIENCE_S", "Server", "command", "run"]
 
 PATIENCE_S = 60.0
 """How long a test waits for what must come. No passing test comes near it."""
-
-_ROOTS = [str(Path(package.__path__[0]).parent) for package in (trunkline, trunkline_cli)]
-
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("TRUNKLINE_", "NO_COLOR"))},
-    "PYTHONPATH": os.pathsep.join(_ROOTS),
-    "TERM": "xterm-256color",
-    "TRUNKLINE_STORE": "memory",
-}
-"""The environment of the children: the code under test, nothing that the developer has set for it, and no
-file of theirs."""
 
 
 def command(*args: str) -> list[str]:
@@ -35,15 +22,17 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "trunkline_cli", *args]
 
 
-def run(*args: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with text piped into it."""
+def run(
+    *args: str, stdin: str = "", cwd: Path | None = None, path: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with text piped into it; it looks for modules in `path` first."""
     return subprocess.run(
         command(*args),
         input=stdin,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env=ENVIRONMENT,
+        env=environment(*path),
         cwd=cwd,
         check=False,
     )
@@ -56,11 +45,13 @@ class Server:
         args: of `trunkline serve`.
         port: where it listens; a free one if it is 0.
         announced: how many lines it says on its start; more listeners say more.
+        path: where it looks for modules first.
 
     """
 
-    def __init__(self, *args: str, port: int = 0, announced: int = 3) -> None:
+    def __init__(self, *args: str, port: int = 0, announced: int = 3, path: tuple[Path, ...] = ()) -> None:
         self._args = args
+        self._environment = environment(*path)
         self._listen = f"ws://127.0.0.1:{port}"
         self._announced = announced
         self._logs = "--log-level" in args
@@ -76,7 +67,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=ENVIRONMENT,
+            env=self._environment,
         )
         assert self.process.stderr is not None
         self.announcement = [self.process.stderr.readline() for _ in range(self._announced)]

@@ -17,7 +17,8 @@ from typing import Self
 
 import pyte
 
-from cli.processes import ENVIRONMENT, PATIENCE_S, command
+from children import environment
+from cli.processes import PATIENCE_S, command
 
 __all__ = ["CTRL_C", "CTRL_D", "Terminal"]
 
@@ -83,7 +84,7 @@ class Terminal:
             stdin=child_fd,
             stdout=child_fd if stdout is None else stdout,
             stderr=child_fd,
-            env={**ENVIRONMENT, **(env or {})},
+            env=environment(**(env or {})),
             cwd=cwd,
             start_new_session=True,
         )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command, run
+from children import environment
+from cli.processes import PATIENCE_S, Server, command, run
 
 
 def test_a_listing_is_all_there_is_on_standard_output(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def piped(*args: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env=environment(),
     )
 
 
@@ -162,7 +163,7 @@ def in_shell(script: str, cwd: Path | None = None) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env={**ENVIRONMENT, "TRUNKLINE": shlex.join(command())},
+        env=environment(TRUNKLINE=shlex.join(command())),
         cwd=cwd,
         check=False,
     )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 from collections.abc import Callable
@@ -13,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.sync.server import ServerConnection
 
+from children import environment
 from cli.fakes import fake_server, handshake
-from cli.processes import ENVIRONMENT, PATIENCE_S, command
+from cli.processes import PATIENCE_S, command
 from trunkline.version import VERSION
 from trunkline_cli.main import main
 from trunkline_cli.threads import table
@@ -181,7 +181,7 @@ def test_ctrl_c_while_it_is_still_being_loaded_is_no_traceback(tmp_path: Path) -
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])},
+        env=environment(tmp_path),
         check=False,
     )
     assert (result.returncode, result.stderr) == (130, "")

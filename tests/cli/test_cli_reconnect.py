@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from children import environment
 from cli.cables import Cable
-from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
+from cli.processes import PATIENCE_S, Server, command
 from cli.screens import CTRL_C, Terminal
 
 READY = re.compile(r"^> *$", re.MULTILINE)
@@ -40,7 +41,7 @@ def piped(*args: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env=environment(),
     )
     with process:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import queue
 import signal
 import subprocess
@@ -17,7 +16,8 @@ from typing import IO
 import orjson
 import pytest
 
-from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command
+from children import environment
+from cli.processes import PATIENCE_S, Server, command
 from trunkline import AppServer, Config
 from trunkline_cli.client import (
     Client,
@@ -131,10 +131,9 @@ class Deaf(Agent):
 """
 
 
-def test_a_third_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_signal_ends_it_at_once(tmp_path: Path) -> None:
     (tmp_path / "deaf_agent.py").write_text(DEAF_AGENT)
-    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
-    with Server("--agent", "deaf_agent:Deaf", "--grace", "1000") as server:
+    with Server("--agent", "deaf_agent:Deaf", "--grace", "1000", path=(tmp_path,)) as server:
         client = open_client(server.url, ignore)
         sleep_and_drain(server, client)
         while server.process.poll() is None:  # one that comes too soon after another is the same one
@@ -219,7 +218,7 @@ def stdio_server(*args: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env=environment(),
     ) as process:
         try:
             yield process
@@ -286,14 +285,13 @@ def test_an_agent_is_found_by_the_name_of_its_class(tmp_path: Path) -> None:
         "        with turn.message() as message:\n"
         "            message.write(f'{turn.text}, {turn.text}')\n"
     )
-    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
     result = subprocess.run(
         command("attach", "--agent", "parrots:Parrot"),
         input="hello\n",
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env={**ENVIRONMENT, "PYTHONPATH": path},
+        env=environment(tmp_path),
         check=False,
     )
     assert (result.stdout, result.returncode) == ("hello, hello\n", 0)

@@ -13,7 +13,8 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.processes import ENVIRONMENT, PATIENCE_S, Server, command, run
+from children import environment
+from cli.processes import PATIENCE_S, Server, command, run
 from security.certificates import make_certificate
 from trunkline.access import Scope
 from trunkline.transports.auth import read_token
@@ -37,7 +38,7 @@ def run_with(variables: dict[str, str], *args: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env={**ENVIRONMENT, **variables},
+        env=environment(**variables),
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
 import signal
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from children import environment
 from trunkline import AppServer
 from trunkline.testing import PATIENCE_S, Client, WebSocketWire
 
@@ -75,7 +75,7 @@ def test_strangers_meet_in_the_chat_room_and_hear_only_it() -> None:
     room = subprocess.Popen(
         [sys.executable, EXAMPLES / "chat_room.py", "--listen", "ws://127.0.0.1:0"],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "actors")},
+        env=environment(),
         text=True,
     )
     clients = []
@@ -148,7 +148,7 @@ def test_a_refusal_is_an_http_error_in_the_flask_program(web: FlaskClient) -> No
 def test_flask_finds_the_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", EXAMPLES / "flask_app.py", "routes"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "actors")},
+        env=environment(),
         cwd=tmp_path,
         timeout=60,
         capture_output=True,

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from children import environment
 from helpers import Client
-from houses import ROOT
 from wires import PATIENCE_S, WebSocketWire
 
 __all__ = ["Process", "TappedWire"]
@@ -46,17 +46,12 @@ class Process:
         self.child = subprocess.Popen(
             [*command, "--listen", "ws://127.0.0.1:0", "--store", str(store)],
             stderr=subprocess.PIPE,
-            env=self.environment(),
+            env=environment(),
         )
         assert self.child.stderr is not None
         line = self.child.stderr.readline().decode()
         assert line.startswith("listening on: "), line
         self.url = line.split()[-1]
-
-    @staticmethod
-    def environment() -> dict[str, str]:
-        """Return the environment of a child, with the code under test."""
-        return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "actors"), str(ROOT / "cli")))}
 
     @staticmethod
     def obey_permissions() -> None:

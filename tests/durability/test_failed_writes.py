@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from children import environment
 from conftest import Serve
 from durability.processes import Process
 from helpers import Client, text_input
@@ -234,7 +235,7 @@ def refusal(store: Path) -> str:
     command = [sys.executable, "-m", "trunkline_cli", "serve", "--listen", "ws://127.0.0.1:0"]
     child = subprocess.run(
         [*command, "--store", str(store)],
-        env=Process.environment(),
+        env=environment(),
         preexec_fn=Process.obey_permissions,
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -15,8 +14,9 @@ import pykka
 import pytest
 from pykka.debug import log_thread_tracebacks
 
+from children import environment
 from embedding.hosts import Inbox, get, initialized, start_thread, start_turn
-from houses import ROOT, Puppets
+from houses import Puppets
 from trunkline import Agent, AppServer, Config, ConfigError, Limits, RpcError, Turn
 from trunkline.config import Settings
 from trunkline.testing import WebSocketWire
@@ -74,7 +74,7 @@ different("stopped")
 def test_no_setting_of_the_process_is_touched() -> None:
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "actors")},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -297,7 +297,9 @@ def test_a_prompt_of_the_protocol_is_checked_and_seen_in_the_status(room: AppSer
         "type": "active",
         "activeFlags": ["waitingOnUserInput"],
     }
-    inbox.wait("item/tool/requestUserInput").answer({"answers": "none"})
+    prompt = inbox.wait("item/tool/requestUserInput")
+    assert prompt.params["turnId"] != prompt.params["itemId"], "it has a place of its own"
+    prompt.answer({"answers": "none"})
     with pytest.raises(PromptRefused, match="a client refused it"):
         get(asked)
     assert inbox.wait("thread/status/changed").params["status"] == {"type": "idle"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -15,8 +14,9 @@ from typing import Any
 import pykka
 import pytest
 
+from children import environment
 from embedding.hosts import Inbox, get, initialized, start_thread, start_turn
-from houses import ROOT, LocalHouse, Puppets, in_parallel
+from houses import LocalHouse, Puppets, in_parallel
 from trunkline import (
     Agent,
     AppServer,
@@ -379,7 +379,7 @@ def test_a_program_ends_when_it_has_come_to_its_end(end: str) -> None:
     # Without a stop as well: no thread of the library keeps a program from ending.
     program = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM.format(end=end)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "actors")},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

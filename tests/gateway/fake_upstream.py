@@ -14,10 +14,11 @@ A turn's text is what it does, a word and its arguments:
     die           says half a message and ends the process
     orphan        the same, and leaves a process behind that holds its standard output
 
-Methods: `later/…` is answered when `now` comes; `refuse/…` is refused; `shout` sends a notification of no
-thread; `spoil` sends one that is not as it should be; `complain` writes to standard error; `spawn` starts a
-thread that nobody asked for, and asks for an approval in it; `seen` tells the methods that came. Every other
-one is answered with itself. `deaf` does not heed the end of its input, `shy` refuses to be initialized.
+Methods: `later/…` is answered when `fake/now` comes; `refuse/…` is refused; `fake/shout` sends a notification
+of no thread; `fake/spoil` sends one that is not as it should be; `fake/complain` writes to standard error;
+`fake/spawn` starts a thread that nobody asked for, and asks for an approval in it; `fake/seen` tells the
+methods that came. Every other one is answered with itself. `deaf` does not heed the end of its input, `shy`
+refuses to be initialized.
 """
 
 from __future__ import annotations
@@ -125,10 +126,10 @@ class Upstream:
             return
         self.reply(request, {"userAgent": "fake/1", "codexHome": "/", "platformFamily": "unix"})
 
-    def on_seen(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_seen(self, request: JsonObject, params: JsonObject) -> None:
         self.reply(request, {"seen": self.seen})
 
-    def on_now(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_now(self, request: JsonObject, params: JsonObject) -> None:
         later, self.later = self.later, []
         for each in reversed(later):
             self.reply(each, {"method": each["method"], "params": each["params"]})
@@ -137,16 +138,16 @@ class Upstream:
             self.started(each, each["params"]["threadId"])
         self.reply(request, {})
 
-    def on_spoil(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_spoil(self, request: JsonObject, params: JsonObject) -> None:
         self.notify("thread/closed", threadId=5)
         self.reply(request, {})
 
-    def on_complain(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_complain(self, request: JsonObject, params: JsonObject) -> None:
         sys.stderr.write(params["text"] + "\n")
         sys.stderr.flush()
         self.reply(request, {})
 
-    def on_shout(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_shout(self, request: JsonObject, params: JsonObject) -> None:
         self.notify("skills/changed")
         self.reply(request, {})
 
@@ -171,7 +172,7 @@ class Upstream:
         else:
             self.refuse(request, f"no rollout found for thread id {thread_id}")
 
-    def on_spawn(self, request: JsonObject, params: JsonObject) -> None:
+    def on_fake_spawn(self, request: JsonObject, params: JsonObject) -> None:
         thread_id = str(uuid.uuid4())
         self.loaded.add(thread_id)
         self.stored(thread_id).touch()

@@ -43,10 +43,10 @@ def test_equal_ids_of_two_clients_get_each_their_own_answer(gateway: Gateway) ->
     for client in (alice, bob):
         client.send({"id": 7, "method": "later/who", "params": {"name": client.name}})
         client.send({"id": "7", "method": "later/what", "params": {"name": client.name}})
-    alice.request("seen")
-    bob.request("seen")
+    alice.request("fake/seen")
+    bob.request("fake/seen")
 
-    alice.request("now")  # which answers them in the reverse order
+    alice.request("fake/now")  # which answers them in the reverse order
 
     for client in (alice, bob):
         name = {"name": client.name}
@@ -71,6 +71,7 @@ def test_params_that_are_absent_stay_absent(gateway: Gateway) -> None:
     assert alice.response(99)["result"] == {"method": "brand/new"}
 
 
+@pytest.mark.beyond_codex("thread/brandNew", because="it stands for one that a later Codex has")
 def test_an_unknown_method_about_a_loaded_thread_passes_too(gateway: Gateway) -> None:
     alice, _, thread_id = two(gateway)
 
@@ -92,7 +93,7 @@ def test_what_is_answered_here_does_not_reach_the_upstream(gateway: Gateway) -> 
     assert bob.request("thread/unsubscribe", threadId=UNKNOWN_ID) == {"status": "notLoaded"}
     assert bob.refused("initialize", clientInfo={"name": "x", "version": "1"})["code"] == -32600
 
-    seen = alice.request("seen")["seen"]
+    seen = alice.request("fake/seen")["seen"]
 
     assert seen.count("initialize") == 1
     assert "thread/unsubscribe" not in seen
@@ -102,7 +103,7 @@ def test_a_request_before_the_handshake_does_not_reach_the_upstream(gateway: Gat
     early = gateway.house.open("early")
     assert early.refused("brand/new")["message"] == "Not initialized"
 
-    assert "brand/new" not in gateway.connect().request("seen")["seen"]
+    assert "brand/new" not in gateway.connect().request("fake/seen")["seen"]
 
 
 # Events
@@ -136,11 +137,11 @@ def test_a_notification_of_no_thread_reaches_everybody_who_is_initialized(gatewa
     alice, bob = gateway.connect("alice"), gateway.connect("bob")
     early = gateway.house.open("early")
 
-    alice.request("shout")
+    alice.request("fake/shout")
 
     alice.wait("skills/changed")
     bob.wait("skills/changed")
-    assert early.refused("seen")["message"] == "Not initialized"
+    assert early.refused("fake/seen")["message"] == "Not initialized"
     assert not early.methods()
 
 
@@ -261,7 +262,7 @@ def test_two_who_load_a_thread_at_once_both_get_everything_once(gateway: Gateway
     for client in gateway.house.clients:
         gateway.house.lose(client)
     bob, carol = gateway.connect("bob"), gateway.connect("carol")
-    gateway.request_when_up(bob, "seen")
+    gateway.request_when_up(bob, "fake/seen")
     asked = [client.begin("thread/resume", threadId=thread_id) for client in (bob, carol)]
     turn = drive_when_loaded(bob, asked[0], thread_id)
     carol.response(asked[1])
@@ -286,7 +287,7 @@ def test_a_connection_that_closes_while_it_resumes_is_no_subscriber(gateway: Gat
     carol.begin("thread/resume", threadId=thread_id)
     carol.fence()
     gateway.house.lose(carol)
-    alice.request("now")
+    alice.request("fake/now")
 
     alice.fence(thread_id)
     feed = gateway.house.thread(thread_id).feed
@@ -314,7 +315,7 @@ def test_an_unsubscribe_behind_a_resume_that_is_not_answered_ends_that(gateway: 
     unsubscribe = carol.begin("thread/unsubscribe", threadId=thread_id)
     carol.fence()
 
-    alice.request("now")
+    alice.request("fake/now")
 
     assert carol.response(resume)["result"]["thread"]["id"] == thread_id
     assert carol.response(unsubscribe)["result"] == {"status": "unsubscribed"}
@@ -404,7 +405,7 @@ def test_a_prompt_that_the_upstream_drops_is_resolved(gateway: Gateway) -> None:
 
 def test_a_prompt_of_a_thread_that_nobody_has_waits_for_somebody(gateway: Gateway) -> None:
     alice = gateway.connect()
-    thread_id = alice.request("spawn")["threadId"]
+    thread_id = alice.request("fake/spawn")["threadId"]
 
     alice.resume(thread_id)
     alice.decide(alice.wait(APPROVAL))
@@ -426,7 +427,7 @@ def test_a_thread_that_nobody_needs_is_unsubscribed_from_at_the_upstream(gateway
     gateway.house.router.actor_ref.tell(ThreadIdle(ThreadId(thread_id)))
 
     assert thread.actor_stopped.wait(PATIENCE_S)
-    assert gateway.connect("carol").request("seen")["seen"].count("thread/unsubscribe") == 1
+    assert gateway.connect("carol").request("fake/seen")["seen"].count("thread/unsubscribe") == 1
 
 
 def test_an_archived_thread_leaves_its_subscribers(gateway: Gateway) -> None:

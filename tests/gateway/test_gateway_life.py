@@ -74,7 +74,7 @@ def test_open_prompts_are_resolved_when_the_upstream_dies(gateway: Gateway) -> N
 
 def test_what_was_asked_is_refused_when_the_upstream_dies(gateway: Gateway) -> None:
     alice = gateway.connect()
-    alice.request("seen")
+    alice.request("fake/seen")
     asked = alice.begin("later/never")
 
     gateway.kill()
@@ -91,7 +91,7 @@ def test_a_loaded_thread_goes_on_in_the_next_upstream(gateway: Gateway) -> None:
     bob.drain(thread_id)
 
     gateway.kill()
-    gateway.request_when_up(alice, "seen")
+    gateway.request_when_up(alice, "fake/seen")
     alice.start_turn(thread_id, "say 2 9")  # nobody resumes: that is for the gateway to do
 
     bob.wait("turn/completed", threadId=thread_id)
@@ -104,7 +104,7 @@ def test_a_thread_that_the_next_upstream_has_not_is_refused_with_its_words(gatew
     thread_id = alice.start_thread()  # never used, and so nowhere stored
 
     gateway.kill()
-    gateway.request_when_up(alice, "seen")
+    gateway.request_when_up(alice, "fake/seen")
 
     error = alice.refused("turn/start", threadId=thread_id, input=text_input("say 1 9"))
     assert error["message"] == f"no rollout found for thread id {thread_id}"
@@ -113,7 +113,7 @@ def test_a_thread_that_the_next_upstream_has_not_is_refused_with_its_words(gatew
 def test_a_connection_outlives_many_upstreams(gateway: Gateway) -> None:
     alice = gateway.connect()
     for count in range(1, 4):
-        gateway.request_when_up(alice, "seen")
+        gateway.request_when_up(alice, "fake/seen")
         assert len(gateway.pids()) == count
         pending = alice.begin("later/never")
         gateway.kill()
@@ -123,7 +123,7 @@ def test_a_connection_outlives_many_upstreams(gateway: Gateway) -> None:
 def test_the_upstream_is_given_the_end_of_its_input_when_the_server_stops(
     serve: Serve, gateway: Gateway
 ) -> None:
-    gateway.connect().request("seen")
+    gateway.connect().request("fake/seen")
 
     gateway.house.server.stop(grace_s=0)
 
@@ -137,7 +137,7 @@ def test_an_upstream_that_does_not_heed_that_gets_a_signal(
     monkeypatch.setattr("trunkline.gateway.gateway.END_S", 0.1)
     house = serve(upstream=(sys.executable, str(FAKE), str(place), "deaf"))
     gateway = Gateway(house, place)
-    gateway.connect().request("seen")
+    gateway.connect().request("fake/seen")
 
     house.server.stop(grace_s=0)
 
@@ -155,7 +155,7 @@ def test_an_upstream_whose_own_child_holds_its_output_has_died_all_the_same(
     alice.request("turn/start", threadId=thread_id, input=text_input("orphan"))
 
     alice.wait("error", threadId=thread_id)
-    gateway.request_when_up(alice, "seen")
+    gateway.request_when_up(alice, "fake/seen")
     assert len(gateway.pids()) == 2
 
 
@@ -164,10 +164,10 @@ def test_an_upstream_that_refuses_to_be_initialized_is_tried_again(serve: Serve,
     gateway, alice = Gateway(house, place), house.connect()
     deadline = time.monotonic() + PATIENCE_S
 
-    assert alice.refused("seen")["code"] == -32001
+    assert alice.refused("fake/seen")["code"] == -32001
 
     while len(gateway.pids()) < 2:
-        assert alice.refused("seen")["code"] == -32001
+        assert alice.refused("fake/seen")["code"] == -32001
         assert time.monotonic() < deadline
 
 
@@ -202,7 +202,7 @@ def test_no_handler_waits_while_the_upstream_dies_and_comes_back(
         alice.decide(alice.wait(APPROVAL))
         alice.wait("turn/completed", threadId=thread_id)
         gateway.kill()
-        gateway.request_when_up(alice, "seen")
+        gateway.request_when_up(alice, "fake/seen")
         assert len(gateway.pids()) == count + 1
     assert not watchdog.seen
 
@@ -257,7 +257,7 @@ def test_the_standard_error_of_the_upstream_goes_to_the_log(
 ) -> None:
     caplog.set_level("INFO", logger="trunkline.gateway.child")
     alice = gateway.connect()
-    alice.request("complain", text="\x1b[31mERROR\x1b[0m it \x07rings\x1b[2J")
+    alice.request("fake/complain", text="\x1b[31mERROR\x1b[0m it \x07rings\x1b[2J")
 
     gateway.house.server.stop(grace_s=0)  # behind which all of it has been read
 
@@ -265,6 +265,6 @@ def test_the_standard_error_of_the_upstream_goes_to_the_log(
 
 
 def test_a_ctrl_c_at_our_terminal_is_not_the_upstreams(gateway: Gateway) -> None:
-    gateway.connect().request("seen")
+    gateway.connect().request("fake/seen")
 
     assert os.getpgid(gateway.pids()[-1]) != os.getpgid(0)

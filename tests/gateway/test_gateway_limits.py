@@ -131,4 +131,4 @@ def test_who_may_watch_watches_and_no_more(front: Front, tmp_path: Path) -> None
         {"missingScope": scope} for scope in ("drive", "drive", "admin")
     ]
     assert said(watcher) == '{"decision": "decline"}'
-    assert "seen" in admin.request("seen")
+    assert "seen" in admin.request("fake/seen")

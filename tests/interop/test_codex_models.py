@@ -1,19 +1,28 @@
-"""The check that everything passes which the clients of the tests receive."""
+"""The check that everything passes which the servers of the tests send."""
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import codex_models
+from children import ROOT, TRAFFIC, environment
+from cli.processes import Server, run
 from codex_models import check_message
 from conftest import Serve
 from gateway.upstreams import FAKE
 from helpers import Client, Message
+from houses import LocalHouse
+from traffic.recording import SUFFIX
+from transports.raw import TEXT, frame, request
 from trunkline.local.conversation_engine import ConversationEngine
+from wires import PATIENCE_S, WebSocketWire
 
 pytestmark = pytest.mark.skipif(
     not codex_models.are_installed(), reason="needs the packages of the extra: pip install '.[interop]'"
@@ -46,10 +55,36 @@ BROKEN = [
     ({"method": "thread/closed", "params": {"threadId": 5}, **AT}, ""),
     (prompt("item/fileChange/requestApproval", **IDS, itemId="i"), ""),
     (prompt("item/lookTheOtherWay", **IDS), ""),
+    ({"method": "thread/closed", **AT}, ""),
+    ({"method": "item/fileChange/requestApproval", "id": 0}, ""),
+    ({"method": 5, "params": {}, **AT}, ""),
+    ({"id": 1}, "thread/unsubscribe"),
     ({"id": 1, "result": {"status": "gone"}}, "thread/unsubscribe"),
     ({"id": 1, "result": {"data": None}}, "collaborationMode/list"),
     ({"id": 1, "error": {"code": "-32600", "message": "no"}}, "thread/read"),
 ]
+
+
+INITIALIZE = '{"id":1,"method":"initialize","params":{"clientInfo":{"name":"raw","version":"1"}}}'
+START = '{"id":2,"method":"thread/start","params":{}}'
+
+
+def recorded() -> list[Path]:
+    return list(Path(os.environ[TRAFFIC]).glob(f"*{SUFFIX}"))
+
+
+def connect(server: Server) -> Client:
+    client = Client(WebSocketWire(server.url), "alice")
+    client.initialize()
+    return client
+
+
+def read_until(sock: socket.socket, text: bytes) -> None:
+    data = b""
+    while text not in data:
+        more = sock.recv(65_536)
+        assert more, f"{text!r} is not in {data!r}"
+        data += more
 
 
 def what(case: object) -> str | None:
@@ -83,39 +118,134 @@ def test_an_answer_passes_if_it_fits_one_of_the_requests_of_its_id() -> None:
         check_message(answer, ["thread/list"])
 
 
-def test_whatever_a_client_of_the_tests_receives_is_checked(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checked: list[tuple[str, tuple[str, ...]]] = []
-    assert Client.watch is check_message
+# What the servers of a test send is checked behind it: a test with this mark fails if nothing is found.
 
-    def watch(message: Message, answers: Any) -> None:
-        checked.append((message.get("method", ""), tuple(answers)))
-
-    monkeypatch.setattr(Client, "watch", staticmethod(watch))
-    alice = serve().connect()
-    alice.run_turn(alice.start_thread(), "text hello")
-
-    assert ("", ("initialize",)) in checked
-    assert ("", ("turn/start",)) in checked
-    assert ("item/completed", ()) in checked
+thoughtful = pytest.mark.beyond_codex(
+    "thread/start", "thread/started", because="its server tells a status that Codex has not"
+)
+AGENT = ("--agent", "thoughtful:Thoughtful")
+PLACE = (Path(__file__).parent,)
 
 
-def test_a_server_that_sends_what_codex_cannot_read_fails_the_test(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alice = serve().connect()
+@pytest.fixture
+def thoughtful_house(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> LocalHouse:
     monkeypatch.setattr(ConversationEngine, "_compute_status", lambda _: {"type": "thoughtful"})
-
-    with pytest.raises(AssertionError, match=r"^Codex cannot read .*thoughtful"):
-        alice.run_turn(alice.start_thread(), "text hello")
+    return serve()
 
 
-def test_so_does_an_upstream_behind_the_gateway(serve: Serve, tmp_path: Path) -> None:
+@thoughtful
+def test_what_this_process_sends_is_checked(thoughtful_house: LocalHouse) -> None:
+    thoughtful_house.connect().start_thread()
+
+
+@thoughtful
+def test_so_is_what_it_sends_to_a_client_that_nobody_listens_at(thoughtful_house: LocalHouse) -> None:
+    host, _, port = thoughtful_house.url.removeprefix("ws://").rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S) as client:
+        client.sendall(request())
+        for message in (INITIALIZE, START):
+            client.sendall(frame(TEXT, message.encode()))
+        read_until(client, b"thread/started")
+
+
+@thoughtful
+def test_so_is_what_it_hands_to_a_client_within_it(thoughtful_house: LocalHouse) -> None:
+    with thoughtful_house.server.connect() as connection:
+        connection.initialize("host").get(timeout=PATIENCE_S)
+        connection.request("thread/start").get(timeout=PATIENCE_S)
+
+
+@thoughtful
+def test_so_is_what_a_child_sends() -> None:
+    with Server(*AGENT, path=PLACE) as server:
+        client = connect(server)
+        client.start_thread()
+        client.close()
+
+
+@thoughtful
+def test_so_is_what_a_child_has_sent_that_is_killed() -> None:
+    with Server(*AGENT, path=PLACE) as server:
+        client = connect(server)
+        client.start_thread()
+        server.kill()
+        client.wait_closed()
+
+
+@thoughtful
+def test_so_is_what_a_child_sends_over_its_pipes() -> None:
+    answers = run("serve", "--listen", "stdio://", *AGENT, stdin=f"{INITIALIZE}\n{START}\n", path=PLACE)
+
+    assert "thread/started" in answers.stdout
+
+
+@thoughtful
+def test_so_is_what_a_command_is_sent_by_a_server_of_its_own() -> None:
+    run("attach", *AGENT, stdin="text hello\n", path=PLACE)
+
+
+def test_so_is_what_the_load_command_is_sent_by_a_process_of_its_own() -> None:
+    shape = ("--connections", "3", "--duration", "100ms", "--workers", "1", "--quiet")
+    before = set(recorded())
+
+    run("load", "--embedded", "--scenario", "fanout", *shape)
+
+    sent = b"".join(path.read_bytes() for path in set(recorded()) - before)
+    assert b"item/agentMessage/delta" in sent
+
+
+@pytest.mark.beyond_codex("thread/closed", because="the upstream tells of no thread")
+def test_so_is_what_an_upstream_behind_the_gateway_sends(serve: Serve, tmp_path: Path) -> None:
     alice = serve(upstream=(sys.executable, str(FAKE), str(tmp_path))).connect()
 
-    # Sent past the client's own account: the answer, which may come first, has no model either.
-    alice.send_text('{"id":"s","method":"spoil"}')
+    alice.request("fake/spoil")
 
-    with pytest.raises(AssertionError, match=r"^Codex cannot read .*thread/closed"):
-        alice.wait("thread/closed")
+    alice.wait("thread/closed")
+
+
+THREE_TESTS = """
+import subprocess, sys
+import pytest
+from helpers import Client
+from trunkline.testing import running_server
+from thoughtful import Thoughtful
+
+def test_one_that_sends_what_cannot_be_read():
+    with running_server(agent=Thoughtful) as server:
+        server.connect().request("thread/start")
+
+@pytest.mark.beyond_codex("thread/list", because="it once was")
+def test_one_that_is_marked_for_nothing():
+    with running_server() as server:
+        server.connect().request("thread/list")
+
+def test_one_whose_child_would_not_be_seen():
+    subprocess.run([sys.executable, "-c", ""], env={}, check=True)
+"""
+
+
+@thoughtful
+def test_a_test_fails_that_sends_what_cannot_be_read_or_says_so_of_what_can_or_hides_a_child(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "test_three.py").write_text(THREE_TESTS)
+    settings = ("-p", "traffic.plugin", "-p", "no:cacheprovider", "-c", str(ROOT / "setup.cfg"))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *settings, f"--rootdir={tmp_path}", str(tmp_path)],
+        env=environment(ROOT / "tests", *PLACE),
+        cwd=tmp_path,
+        timeout=PATIENCE_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = done.stdout
+    assert "1 failed, 2 passed, 2 errors" in said, said
+    assert re.search(r"^Codex cannot read .*thoughtful", said, re.M), said
+    assert "marked as beyond Codex, which can read all of it: ['thread/list']" in said
+    assert "AssertionError: a child whose servers would not be tapped" in said
+    assert re.search(
+        r"^codex models: \d+ messages of \d+ kinds from 1 processes, 2 unreadable", said, re.M
+    ), said

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cli.processes import ENVIRONMENT, PATIENCE_S
+from children import python_path
+from cli.processes import PATIENCE_S
 from codex_stand_in import CodexHome, app_server_command
 from interop.sdk import sdk_client, start_thread
 from interop.tui import CodexTerminal
@@ -91,7 +92,7 @@ def test_the_example_of_the_page_runs_a_turn(codex_home: CodexHome, tmp_path: Pa
 
     result = subprocess.run(
         [sys.executable, str(program), "text", "hello"],
-        env={**codex_home.environment(), "PYTHONPATH": ENVIRONMENT["PYTHONPATH"]},
+        env={**codex_home.environment(), "PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

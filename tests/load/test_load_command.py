@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from children import environment
 from load.fakes import FakeServer, run, running, worker_thread
 from load.steps import do, group
 from load.test_load_checks import FANOUT, Selective
@@ -24,14 +25,13 @@ from trunkline_cli.load.command import load as load_command
 from trunkline_cli.load.parse import builtin_names, builtin_text, load_scenario, parse_scenario
 from trunkline_cli.load.run import Settings, run_load
 
-ROOTS = os.pathsep.join(str(Path(__file__).parents[2] / root) for root in ("actors", "cli"))
 PATIENCE_S = 60
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "trunkline_cli", "load", *arguments],
-        env={**os.environ, "PYTHONPATH": ROOTS},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

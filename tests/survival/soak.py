@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "actors", "cli")]
 
-from cli.processes import ENVIRONMENT, command  # noqa: E402  # the path has to be there before
+# The path has to be there before.
+from children import environment  # noqa: E402
+from cli.processes import command  # noqa: E402
 from trunkline.testing import Client  # noqa: E402
 from trunkline.testing.wires import WebSocketWire  # noqa: E402
 
@@ -228,7 +230,7 @@ def running_server() -> Iterator[tuple[str, int]]:
             command("serve", *options),
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            env=ENVIRONMENT,
+            env=environment(),
             text=True,
         )
         assert child.stderr is not None

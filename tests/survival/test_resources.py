@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from cli.processes import ENVIRONMENT, command
+from children import environment
+from cli.processes import command
 from helpers import Client
 from trunkline_cli.logs import Behind
 from wires import PATIENCE_S, WebSocketWire
@@ -31,7 +32,7 @@ def serving(*options: str, prepare: Callable[[], Any] | None = None, **streams: 
     """Run a server as a child; it has to end well."""
     process = subprocess.Popen(
         command("serve", *OPTIONS, *options),
-        env=ENVIRONMENT,
+        env=environment(),
         preexec_fn=prepare,  # there is one thread here, and it waits
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams},
     )
@@ -89,7 +90,7 @@ def test_a_server_whose_streams_are_closed_serves(closed: str, tmp_path: Any) ->
     # It cannot say where it listens, so it is told.
     port = _free_port()
     line = " ".join(command("serve", "--agent", "script", "--listen", f"ws://127.0.0.1:{port}"))
-    process = subprocess.Popen(["/bin/sh", "-c", f"exec {line} {closed}"], env=ENVIRONMENT, cwd=tmp_path)
+    process = subprocess.Popen(["/bin/sh", "-c", f"exec {line} {closed}"], env=environment(), cwd=tmp_path)
     with process:
         try:
             _retry(lambda: is_well(f"ws://127.0.0.1:{port}"))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.processes import ENVIRONMENT, PATIENCE_S
+from children import environment
+from cli.processes import PATIENCE_S
 from trunkline.actor import Dispatcher, PooledActor
 from trunkline.timers import Timers
 
@@ -22,7 +23,7 @@ def test_connections_that_come_and_go_leave_nothing_behind() -> None:
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env=ENVIRONMENT,
+        env=environment(),
         check=False,
     )
     assert soak.returncode == 0, soak.stdout + soak.stderr

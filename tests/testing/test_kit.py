@@ -5,18 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import trunkline.testing.client as client_module
+from children import environment
 from trunkline import AppServer, Config, ConfigError, Decision, TurnInterrupted
 from trunkline.testing import Client, RunningServer, ScriptedAgent, Wire, WireClosed, running_server
+from trunkline.testing.client import Message
 from trunkline.transports.base import Closed
-
-ACTORS = Path(__file__).parents[2] / "actors"
 
 
 @pytest.fixture(params=["websocket", "in-process"])
@@ -28,7 +28,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(Client, "watch", None)  # the messages are not a server's
 
 
 class _Canned:
@@ -55,6 +54,21 @@ class _Canned:
 def canned(*texts: str, closed: Closed | None = None) -> Client:
     wire: Wire = _Canned(*texts, closed=closed)
     return Client(wire, "alice")
+
+
+def test_who_watches_is_shown_all_that_clients_receive_and_what_it_may_answer(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, tuple[str, ...]]] = []
+
+    def watch(message: Message, answers: Iterable[str]) -> None:
+        seen.append((message.get("method"), tuple(answers)))
+
+    monkeypatch.setattr(Client, "watch", staticmethod(watch))
+    alice = server.connect("alice")
+    alice.run_turn(alice.start_thread(), "text hello")
+
+    assert {(None, ("initialize",)), (None, ("turn/start",)), ("item/completed", ())} <= set(seen)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -184,13 +198,13 @@ def test_a_setting_that_does_not_fit_is_named() -> None:
 
 def test_neither_the_library_nor_the_kit_imports_pytest() -> None:
     code = "import sys, trunkline, trunkline.testing, trunkline.aio; sys.exit('pytest' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ACTORS)}, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60)
     assert done.returncode == 0
 
 
 def test_the_library_alone_loads_neither_the_kit_nor_asyncio_code() -> None:
     code = "import sys, trunkline; sys.exit(bool({'trunkline.testing', 'trunkline.aio'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ACTORS)}, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60)
     assert done.returncode == 0
 
 
@@ -222,7 +236,7 @@ def test_the_fixtures_stop_servers_and_fail_a_test_that_leaves_something(tmp_pat
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        env={"PYTHONPATH": str(ACTORS)},
+        env=environment(),
         cwd=tmp_path,
         timeout=60,
         capture_output=True,

@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from cli.processes import ENVIRONMENT
+from children import environment
 from conftest import Serve
 from transports.links import PATIENCE_S, Listen, Recorders, get
 from transports.raw import CLOSE, PING, PONG, TEXT, Frame, RawClient, close_payload, frame
@@ -198,7 +198,7 @@ def test_a_process_that_stands_still_is_cleaned_up_after(serve: Serve) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
+        env=environment(),
     )
     with child:
         try:

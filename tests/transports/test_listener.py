@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from children import environment
 from transports.links import PATIENCE_S, Listen, Recorders, echo, get
 from transports.raw import CLOSE, TEXT, RawClient, close_payload, fence, frame, request
 from trunkline.errors import StartError
@@ -35,7 +36,7 @@ def run_python(code: str) -> str:
     """Run a program of its own that can import what this one can; return what it prints."""
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(*sys.path),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -223,7 +224,7 @@ assert loop.stop(10)
 
 
 def test_out_of_descriptors_the_listener_waits_and_goes_on() -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = environment(*sys.path)
     with subprocess.Popen(
         [sys.executable, "-c", EMFILE_SERVER],
         env=env,

@@ -13,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from children import environment
 from transports.links import PATIENCE_S, Recorder, Recorders, echo, get
 from trunkline.transports.base import CloseCode, Closed, Link
 from trunkline.transports.framing import LINE_FRAMING
@@ -287,7 +288,7 @@ transport.join()
 
 
 def test_a_child_process_answers_over_its_standard_streams_and_ends_with_its_input() -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = environment(*sys.path)
     lines = b"".join(b"%d\n" % number for number in range(1000))
     result = subprocess.run(
         [sys.executable, "-c", CHILD],
@@ -303,7 +304,7 @@ def test_a_child_process_answers_over_its_standard_streams_and_ends_with_its_inp
 
 
 def test_a_child_process_reads_from_a_file_to_its_end() -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = environment(*sys.path)
     with open(__file__, "rb") as file:  # noqa: PTH123
         result = subprocess.run(
             [sys.executable, "-c", CHILD],

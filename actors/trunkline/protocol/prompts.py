@@ -8,7 +8,9 @@ import msgspec
 
 from trunkline.types import Json, JsonObject
 
-__all__ = ["PROMPTS", "PromptKind", "prompt_kind"]
+__all__ = ["PROMPTS", "USER_INPUT", "PromptKind", "prompt_kind"]
+
+USER_INPUT = "item/tool/requestUserInput"
 
 Flag: TypeAlias = Literal["waitingOnApproval", "waitingOnUserInput"]
 """What the status of a thread says while a prompt is open."""
@@ -80,7 +82,7 @@ _KINDS = {
     "item/commandExecution/requestApproval": PromptKind("waitingOnApproval", _CommandApproval),
     "item/fileChange/requestApproval": PromptKind("waitingOnApproval", _FileChangeApproval),
     "item/permissions/requestApproval": PromptKind("waitingOnApproval", None),
-    "item/tool/requestUserInput": PromptKind("waitingOnUserInput", _UserInput),
+    USER_INPUT: PromptKind("waitingOnUserInput", _UserInput),
 }
 PROMPTS = frozenset(_KINDS)
 """The protocol's prompts."""
