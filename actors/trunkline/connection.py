@@ -498,7 +498,7 @@ class Connection(PooledActor):
 
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for part in chunk.parts:
-            if type(part) is not Event:
+            if not isinstance(part, Event):
                 continue
             if part.prompt_id is not None:
                 self._prompts.add(part.prompt_id, thread)

@@ -1,9 +1,10 @@
 """A thread's feed: everything it tells the outside, in one order.
 
-Numbers events, and encodes them if a client needs bytes; keeps them in the log, hands them to the
-listener and, those that are for everybody, to the router; and keeps what is told to one connection (an
-answer) behind the events that were published before it. Where the store has to keep an event before
-anybody may see it, the feed holds that event and all that follows until the store says so.
+Numbers events, and encodes them if a client needs bytes (but for deltas, which are written when they are
+sent); keeps them in the log, hands them to the listener and, those that are for everybody, to the router;
+and keeps what is told to one connection (an answer) behind the events that were published before it. Where
+the store has to keep an event before anybody may see it, the feed holds that event and all that follows
+until the store says so.
 
 A plain object that belongs to one Thread actor and is called by it alone.
 """
@@ -364,7 +365,7 @@ class Feed:
         chunk = Chunk(pending)
         before_seq = self._log.last_seq
         self._log.append(chunk)
-        events = [part for part in pending if type(part) is Event]
+        events = [part for part in pending if isinstance(part, Event)]
         if self._commit is not None and (self._must_commit or any(event.is_terminal for event in events)):
             self._must_commit = False
             self._ask_commit(before_seq)

@@ -214,5 +214,8 @@ class Listener:
             chunks.append(chunk)
             size += chunk.size
         deliver = Deliver.of(self._thread_id, chunks)
-        self._recent_frames.extend(deliver.frames)
+        # A large chunk is one of large events, which cost little to frame again.
+        self._recent_frames.extend(
+            [chunk.frames() for chunk in chunks if chunk.size <= WINDOW_BYTES],
+        )
         return deliver

@@ -1,10 +1,11 @@
 """A thread's newest events in one log that all its subscribers share.
 
-An event is turned into bytes once, and not before a client needs bytes: those in this process take it
+An event is turned into bytes when a client needs bytes, and not before: those in this process take it
 as it is. Events that were published together make a chunk; a chunk is what a subscription's cursor
-steps over, and it keeps the framed bytes of each transport it was sent over, so that a fan-out costs
-one join for all subscribers and one send for each. Deltas that were told at once stay together in it, as
-one thing that is written at once; they are made an `Event` each only for who has to look at each.
+steps over. Its framed bytes are shared by all who are sent it, and kept as long as one of them is on the
+way, so that a fan-out costs one join for all subscribers and one send for each. Deltas that were told at
+once stay together in it, as one thing that is written at once; they are made an `Event` each only for who
+has to look at each.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import msgspec
@@ -113,7 +115,7 @@ class Chunk:
         self.size = sum([part.size for part in self.parts])
         """Bytes of the payloads, as they count."""
         self.methods = frozenset([part.method for part in self.parts])
-        single = [part for part in self.parts if type(part) is Event]
+        single = [part for part in self.parts if isinstance(part, Event)]
         self.prompts = tuple([event.prompt_id for event in single if event.prompt_id is not None])
         self.resolved = tuple([event.resolves for event in single if event.resolves is not None])
         # The log keeps chunks for a long time, and their framed bytes only as long as somebody holds them.
@@ -166,7 +168,7 @@ class Chunk:
         """Return the part behind `seq`, which is one of the chunk's but not its last."""
         return Chunk(
             [
-                part.after(seq) if type(part) is Deltas and part.first_seq <= seq else part
+                part.after(seq) if isinstance(part, Deltas) and part.first_seq <= seq else part
                 for part in self.parts
                 if part.last_seq > seq
             ]
@@ -285,9 +287,10 @@ class EventLog:
     def _weight(self, chunk: Chunk) -> int:
         if chunk.size <= self._max_weight:
             return chunk.size
-        # Of deltas that were told at once the average: they are short.
-        counts = ((part.last_seq - part.first_seq + 1, part.size) for part in chunk.parts)
-        return sum(count * min(size // count, self._max_weight) for count, size in counts)
+        sizes = chain.from_iterable(
+            part.sizes() if isinstance(part, Deltas) else (part.size,) for part in chunk.parts
+        )
+        return sum([min(size, self._max_weight) for size in sizes])
 
     def _is_over_limit(self) -> bool:
         if len(self._chunks) - self._evicted <= 1:

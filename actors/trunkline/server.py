@@ -71,7 +71,8 @@ from trunkline.types import ConnectionId, Json, JsonObject, ThreadId
 __all__ = ["AppServer", "Listening"]
 
 _RECENT_CHUNKS = 64
-"""Chunks whose framed bytes are kept for subscribers who are a little behind: 16 MB of deltas."""
+"""Chunks whose framed bytes are kept for subscribers who are a little behind: of a window each at most,
+so 16 MiB for each framing and set of opt-outs that is in use."""
 
 logger = logging.getLogger(__name__)
 

@@ -61,8 +61,10 @@ def test_an_interrupt_during_a_message_leaves_it_open() -> None:
         ([f"{number} " for number in range(520)], [256, 256, 8]),
         (["x" * 16_384, "y"], [1, 1]),
         (["x" * 16_383, "y"], [2]),
+        (["x" * 200] * 256, [64] * 4),
+        (["x"] * 100 + ["y" * 20_000] + ["x"] * 155, [64, 32, 4, 1, 1, 2, 8, 16, 128]),
     ],
-    ids=["none", "one", "many", "long", "nearly too long"],
+    ids=["none", "one", "many", "long", "nearly too long", "much in all", "one long among many"],
 )
 def test_many_deltas_are_told_in_groups_that_are_not_too_large(texts: list[str], groups: list[int]) -> None:
     def stream(turn: Turn) -> None:

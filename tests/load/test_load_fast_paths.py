@@ -65,13 +65,21 @@ def delta(thread: int, item: str, text: str, ms: int) -> Event:
 def events(draw: st.DrawFn) -> list[Event]:
     """Draw messages of two threads, mostly deltas, numbered or not, with a broadcast here and there."""
     numbered = draw(st.booleans())
-    seqs, ms, found = [0, 0], 1_795_336_385_341, []
-    for _ in range(draw(st.integers(1, 40))):
-        thread = draw(st.sampled_from([0, 0, 0, 1]))
-        kind = draw(st.sampled_from(["delta"] * 8 + ["started", "completed", "status"]))
-        ms += draw(st.sampled_from([0, 0, 0, 1]))
-        item = f"item-{draw(st.integers(0, 1))}"
-        if kind == "delta":
+    start, ms, found = draw(st.sampled_from([0, 985, 1990, 9985])), 1_795_336_385_341, []
+    seqs = [start, start]
+    kinds = ["delta"] * 8 + ["started", "completed", "status"]
+    left: list[str] = []  # texts of one size, which come behind each other in one thread
+    for _ in range(draw(st.integers(1, 90))):
+        if not left:
+            thread = draw(st.sampled_from([0, 0, 0, 1]))
+            kind = draw(st.sampled_from([*kinds, "alike", "alike"]))
+            ms += draw(st.sampled_from([0, 0, 0, 1]))
+            item = f"item-{draw(st.integers(0, 1))}"
+            if kind == "alike":
+                left = draw(st.lists(st.text("ab ", min_size=8, max_size=8), min_size=8, max_size=60))
+        if left:
+            event = delta(thread, item, left.pop(), ms)
+        elif kind == "delta":
             event = delta(thread, item, draw(st.text(max_size=200)), ms)
         elif kind == "status":
             event = {"method": "thread/status/changed", "params": {"threadId": THREADS[thread]}}
@@ -109,17 +117,17 @@ def damaged(draw: st.DrawFn, stream: list[Event]) -> list[Event]:
 def pieces(data: bytes, rng: random.Random) -> Iterator[bytes]:
     """Cut bytes as a socket might."""
     while data:
-        size = rng.choice((1, 7, 300, 4096))
+        size = rng.choice((1, 7, 300, 4096, 65_536))
         yield data[:size]
         data = data[size:]
 
 
-def session(place: Place, *, numbered: bool, full_look: bool, strict: bool = True) -> Session:
+def session(place: Place, *, numbered: bool, full_look: bool, strict: bool = True, after: int = 0) -> Session:
     opened = Session(place, Listener(), random.Random(1), 0)
     opened.strict = strict
     opened.peer.is_open = True
     for thread in THREADS:
-        opened.subscribe(thread, 0 if numbered else None)
+        opened.subscribe(thread, after if numbered else None)
     opened.tell_deltas(full_look)
     return opened
 
@@ -141,6 +149,7 @@ def outcome(place: Place) -> tuple[int, int, dict[str, int]]:
 def test_fast_paths_find_what_a_full_look_finds(data: st.DataObject) -> None:
     stream = data.draw(events())
     numbered = "seq" in stream[0]
+    after = stream[0].get("seq", 1) - 1
     streams = [stream, data.draw(damaged(stream)), data.draw(damaged(stream))]
     # Whether a reader opted out of something: then it may miss numbers.
     strict = [data.draw(st.booleans()) for _ in streams]
@@ -150,12 +159,14 @@ def test_fast_paths_find_what_a_full_look_finds(data: st.DataObject) -> None:
     expected = []
     for one, is_strict in zip(streams, strict, strict=True):
         alone = Place()
-        feed(session(alone, numbered=numbered, full_look=True, strict=is_strict), one, rng)
+        feed(session(alone, numbered=numbered, full_look=True, strict=is_strict, after=after), one, rng)
         expected.append(outcome(alone))
     # Together: what the first has read is what the others are compared with.
     together = Place()
     found = []
-    sessions = [session(together, numbered=numbered, full_look=False, strict=each) for each in strict]
+    sessions = [
+        session(together, numbered=numbered, full_look=False, strict=each, after=after) for each in strict
+    ]
     for one, target in zip(streams, sessions, strict=True):
         together.interval = Interval("measured", 0.0)
         feed(target, one, rng)
@@ -198,6 +209,45 @@ def test_numbers_may_grow_by_a_digit(count: int) -> None:
         feed(reader, stream, random.Random(1))
 
     assert outcome(place) == (2 * len(stream), 2 * len(stream), {})
+
+
+def alike(count: int, first: int) -> list[Event]:
+    """Return deltas that differ in text and number only."""
+    return [{**delta(0, "i", f"{n:08}", 1_795_336_385_341), "seq": first + n} for n in range(count)]
+
+
+def test_deltas_that_are_alike_are_checked_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "trunkline_cli.load.deltas.Deltas._take_each", lambda _, data, position, *rest: position
+    )
+    place = Place()
+    readers = [session(place, numbered=True, full_look=False, after=1000) for _ in range(2)]
+    data = b"".join(frame(orjson.dumps(event)) for event in alike(100, 1001))
+
+    for reader in readers:
+        reader.on_data(data)
+
+    assert outcome(place) == (200, 200, {})
+    log = place.logs[THREADS[0]]
+    assert bytes(log.data) == data
+    assert log.match(1051, memoryview(data)[50 * len(data) // 100 :]) == (1101, len(data) // 2)
+
+
+def test_no_byte_of_a_delta_can_be_wrong_unseen() -> None:
+    stream = [orjson.dumps(event) for event in alike(20, 1001)]
+    spoilt = stream[12]
+    for at in range(len(spoilt)):
+        for byte in (b'"', b"\\", b"\n", b"x", b"7"):
+            stream[12] = spoilt[:at] + byte + spoilt[at + 1 :]
+            found = []
+            for full_look in (True, False):
+                place = Place()
+                session(place, numbered=True, full_look=full_look, after=1000).on_data(
+                    b"".join(map(frame, stream))
+                )
+                deliveries, _, breaches = outcome(place)  # it may say another time
+                found.append((deliveries, breaches))
+            assert found[0] == found[1], (at, byte)
 
 
 def test_what_has_fallen_out_of_the_shared_log_is_looked_at_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

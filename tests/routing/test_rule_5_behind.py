@@ -12,7 +12,7 @@ from houses import LocalHouse
 from routing.streams import check_unbroken
 from trunkline.feed import Feed
 from trunkline.listener import WINDOW_BYTES
-from trunkline.log import EventLog
+from trunkline.log import EventLog, Frames
 from trunkline.messages import Warn
 from trunkline.types import ConnectionId, ThreadId
 from wires import WebSocketWire
@@ -61,5 +61,30 @@ def test_a_last_subscriber_may_leave_as_it_falls_out_of_the_log() -> None:
             feed.notify("more", {})
 
         assert feed.unsubscribe(slow) is None
+    finally:
+        sink.stop()
+
+
+def test_what_is_kept_for_those_a_little_behind_is_small() -> None:
+    class Sink(pykka.ThreadingActor):
+        def on_receive(self, message: Any) -> None:
+            pass
+
+    sink, room = Sink.start(), ThreadId("t")
+    recent: deque[Frames] = deque()
+    try:
+        log = EventLog(max_events=100, max_bytes=8 * WINDOW_BYTES)
+        feed = Feed(
+            thread_id=room, log=log, router=sink, recent_frames=recent, epoch="e", reserve=lambda _: None
+        )
+        feed.subscribe(ConnectionId(1), sink, lambda _: Warn(room, "welcome"))
+        for text in ("small", "x" * WINDOW_BYTES, "small"):
+            feed.notify("m", {"text": text})
+            feed.flush()
+            feed.progress(ConnectionId(1), 1, log.size)
+
+        small, large, last = log.chunks_after(0)
+        assert [id(frames) for frames in recent] == [id(small.frames()), id(last.frames())]
+        assert large.size > WINDOW_BYTES
     finally:
         sink.stop()

@@ -288,11 +288,15 @@ class Turn:
         """
         left = iter(texts)
         while group := tuple(islice(left, _GROUP_TEXTS)):
-            if sum(map(len, group)) <= _GROUP_CHARS:
-                self.emit(ItemDelta(self.turn_id, item_id, group))
-            else:
-                for text in group:
-                    self.add_delta(item_id, text)
+            self._add_group(item_id, group)
+
+    def _add_group(self, item_id: str, texts: tuple[str, ...]) -> None:
+        if len(texts) == 1 or sum(map(len, texts)) <= _GROUP_CHARS:
+            self.emit(ItemDelta(self.turn_id, item_id, texts))
+        else:
+            half = len(texts) // 2
+            self._add_group(item_id, texts[:half])
+            self._add_group(item_id, texts[half:])
 
     def complete_item(self, item_id: str, **changes: object) -> None:
         """Complete an open item, setting `changes` on it."""

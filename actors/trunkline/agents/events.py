@@ -59,6 +59,11 @@ class ItemDelta(msgspec.Struct, frozen=True):
     texts: tuple[str, ...]
     """Each is a delta of its own to clients; those that are there at once cost less together."""
 
+    def split(self, most: int) -> list[ItemDelta]:
+        """Return the same in several, each of at most so many texts."""
+        starts = range(0, len(self.texts), most)
+        return [ItemDelta(self.turn_id, self.item_id, self.texts[start : start + most]) for start in starts]
+
 
 class ItemCompleted(msgspec.Struct, frozen=True):
     """An open item is complete: as started, plus its deltas, plus `changes`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from itertools import chain, islice
+from functools import lru_cache
+from itertools import chain, islice, repeat
 from typing import TypeAlias
 
 from trunkline.agents.base import (
@@ -84,20 +84,21 @@ def _say(turn: Turn, arguments: str) -> bool:
 def _deltas(count: int, size: int) -> Iterator[str]:
     if size <= _KEPT_SIZE:
         first = _first_deltas(size)
-        return chain(islice(first, count), map(partial(_delta, size), range(len(first), count)))
-    return map(partial(_delta, size), range(count))
+        return chain(islice(first, count), _more_deltas(size, range(len(first), count)))
+    return _more_deltas(size, range(count))
 
 
 @lru_cache(maxsize=4)
 def _first_deltas(size: int) -> tuple[str, ...]:
     """Return what a message begins with: making deltas must not be what a load test measures."""
-    return tuple([_delta(size, index) for index in range(_KEPT)])
+    return tuple(_more_deltas(size, range(_KEPT)))
 
 
-def _delta(size: int, index: int) -> str:
+def _more_deltas(size: int, indices: range) -> Iterator[str]:
     if size < _INDEX_DIGITS:
-        return _filler(size)
-    return f"{index:08}{_filler(size - _INDEX_DIGITS)}"
+        return repeat(_filler(size), len(indices))
+    filler = _filler(size - _INDEX_DIGITS)
+    return (f"{index:08}{filler}" for index in indices)
 
 
 def _text(turn: Turn, words: str) -> bool:
@@ -156,7 +157,6 @@ def _fail(_: Turn, words: str) -> bool:
     raise TurnFailed(words)
 
 
-@lru_cache(maxsize=16)
 def _filler(size: int) -> str:
     """Return `size` characters of ASCII that JSON does not escape, the same ones every time."""
     alphabet = " abcdefghijklmnopqrstuvwxyz"

@@ -462,12 +462,18 @@ class ConversationEngine:
     ) -> Turn:
         record = self._conversation.record
         thread = self._thread
+        # So few at once that the log can hold all that the gate lets into the inbox.
+        most = max(self._context.config.limits.log_events // 32, 1)
 
         def emit(event: TurnEvent) -> None:  # on the agent's thread
-            if type(event) is ItemDelta:
-                gate.wait_open(sum(map(len, event.texts)), len(event.texts))
-            else:
+            if type(event) is not ItemDelta:
                 gate.wait_open()
+            elif len(event.texts) > most:
+                for part in event.split(most):
+                    emit(part)
+                return
+            else:
+                gate.wait_open(sum(map(len, event.texts)), len(event.texts))
             if not post(thread, event):
                 raise TurnInterrupted
 

@@ -29,6 +29,8 @@ _BEFORE_NUMBER = b',"seq":'
 _MS_DIGITS = 13
 _AFTER = len(_AFTER_TEXT) + _MS_DIGITS
 
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
+"""What a text may be of that is not looked at in full: what JSON writes as it is, and in one way only."""
 _LAST_DIGITS = [b"%03d" % number for number in range(1000)]
 _FEWEST_ALIKE = 8
 """Frames that are worth being checked together."""
@@ -118,7 +120,8 @@ class Deltas:
         form = self._form(data, position, seq + 1)
         if form is None:
             return position
-        if not data.startswith(form.expected(data, position), position):
+        expected = form.expected(data, position)
+        if expected is None or not data.startswith(expected, position):
             return position  # one by one it will be found where and why
         stop = position + form.frames * form.size
         interval.record(name, int((now_ms - form.emitted_ms) * 1000), form.frames)
@@ -161,6 +164,7 @@ class Deltas:
         seq = subscription.seq
         assert seq is not None
         most, prefix, end = seq + _ONE_BY_ONE, self._prefix, len(data)
+        head = len(prefix)
         log = subscription.log if subscription.log.readers > 1 else None
         shared_ms, run, emitted_ms = b"", 0, 0
         while end - position > 4 and seq < most:
@@ -182,7 +186,11 @@ class Deltas:
             tail -= 7
             if not data.startswith(_AFTER_TEXT, tail - _AFTER):
                 break
+            if data[start + head : tail - _AFTER].translate(None, _PLAIN):
+                break
             ms = data[tail - _MS_DIGITS : tail]
+            if not ms.isdigit():
+                break
             if ms != shared_ms:
                 if run:
                     interval.record(name, int((now_ms - emitted_ms) * 1000), run)
@@ -218,10 +226,11 @@ class Deltas:
                 break
             tail = stop - 1
             text = data[start + head : tail - _AFTER]
-            # An escape is written in more than one way: the text is not what its bytes are.
-            if not data.startswith(_AFTER_TEXT, tail - _AFTER) or b"\\" in text:
+            if not data.startswith(_AFTER_TEXT, tail - _AFTER) or text.translate(None, _PLAIN):
                 break
             ms = data[tail - _MS_DIGITS : tail]
+            if not ms.isdigit():
+                break
             if ms != shared_ms:
                 if run:
                     interval.record(name, int((now_ms - emitted_ms) * 1000), run)
@@ -258,14 +267,16 @@ class _Form(NamedTuple):
         """When they were emitted."""
         return int(self.ms)
 
-    def expected(self, data: bytes, position: int) -> bytes:
-        """Return the bytes that must be at `position`, with the texts that are there."""
+    def expected(self, data: bytes, position: int) -> bytes | None:
+        """Return the bytes that must be at `position`, with the texts that are there; None if not plain."""
         thousands, last = divmod(self.number, 1000)
         tail = b"%b%b%b%d" % (_AFTER_TEXT, self.ms, _BEFORE_NUMBER, thousands)
         pieces = [self.lead, b"", tail, b"", b"}"] * self.frames
         texts = _texts(len(self.lead), self.text_end, self.size)
         block = memoryview(data)[position : position + self.frames * self.size]
-        pieces[1::5] = chain.from_iterable(texts.iter_unpack(block))
+        pieces[1::5] = found = list(chain.from_iterable(texts.iter_unpack(block)))
+        if b"".join(found).translate(None, _PLAIN):
+            return None
         pieces[3::5] = _LAST_DIGITS[last : last + self.frames]
         return b"".join(pieces)
 
