@@ -7,8 +7,10 @@ its holder. Either may carry scopes. The texts are those of the reference server
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
+import importlib
 import logging
 import re
 import stat
@@ -16,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-
-import jwt
 
 from trunkline.access import EVERYTHING, Access, Scope, covers
 from trunkline.errors import ConfigError
@@ -179,6 +179,7 @@ def _signed_bearer(options: AuthOptions) -> SignedBearer:
         raise ConfigError("websocket auth clock skew must not be negative")
     secret = read_secret(options.shared_secret_file)
     check_secret(options.shared_secret_file, secret)
+    _jwt()  # now, and not with the first client
     return SignedBearer(secret, _given(options.issuer), _given(options.audience), skew)
 
 
@@ -302,7 +303,7 @@ def _check_signed(settings: SignedBearer, token: bytes, now_s: float) -> Access:
 def _read_claims(settings: SignedBearer, token: bytes) -> dict[str, Any]:
     """Check the signature. What the claims say is checked here and not by the library, for the texts."""
     try:
-        claims: dict[str, Any] = jwt.decode(
+        claims: dict[str, Any] = _jwt().decode(
             token, settings.secret, algorithms=["HS256"], options=_NO_CLAIM_CHECKS
         )
     except Exception as error:  # whatever a hostile token makes of the library: it is not let in
@@ -347,4 +348,11 @@ def _scopes(claims: dict[str, Any]) -> frozenset[Scope]:
 
 def sign(secret: bytes, claims: dict[str, Any]) -> str:
     """Return a token with these claims, signed with HS256."""
-    return jwt.encode(claims, secret, algorithm="HS256")
+    token: str = _jwt().encode(claims, secret, algorithm="HS256")
+    return token
+
+
+@functools.cache
+def _jwt() -> Any:
+    """Return PyJWT. Its import takes as long as a fifth of all the rest: only who signs tokens has to wait."""
+    return importlib.import_module("jwt")

@@ -26,6 +26,7 @@ _TEXT_FRAME = 0x81
 _BEFORE_TEXT = b'"delta":"'
 _AFTER_TEXT = b'"},"emittedAtMs":'
 _BEFORE_NUMBER = b',"seq":'
+_LAST_BYTE = ord("}")
 _MS_DIGITS = 13
 _AFTER = len(_AFTER_TEXT) + _MS_DIGITS
 
@@ -75,7 +76,8 @@ class Deltas:
             return None
         if rest != {"method": message["method"], "params": {**params, "delta": ""}}:
             return None
-        return cls(subscription, params["itemId"], prefix, numbered="seq" in message)
+        item_id = params.get("itemId")
+        return None if item_id is None else cls(subscription, item_id, prefix, numbered="seq" in message)
 
     def take(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
         """Take the deltas that begin at `position`, up to the first frame that is anything else.
@@ -179,9 +181,9 @@ class Deltas:
             if stop > end or data[position] != _TEXT_FRAME or not data.startswith(prefix, start):
                 break
             # From the end: `"},"emittedAtMs":1795336385341,"seq":123}`.
-            number = b"%d" % (seq + 1)
-            tail = stop - 1 - len(number)
-            if data[tail : stop - 1] != number or not data.startswith(_BEFORE_NUMBER, tail - 7):
+            number = b"%d}" % (seq + 1)
+            tail = stop - len(number)
+            if data[tail:stop] != number or not data.startswith(_BEFORE_NUMBER, tail - 7):
                 break
             tail -= 7
             if not data.startswith(_AFTER_TEXT, tail - _AFTER):
@@ -227,6 +229,8 @@ class Deltas:
             tail = stop - 1
             text = data[start + head : tail - _AFTER]
             if not data.startswith(_AFTER_TEXT, tail - _AFTER) or text.translate(None, _PLAIN):
+                break
+            if data[tail] != _LAST_BYTE:
                 break
             ms = data[tail - _MS_DIGITS : tail]
             if not ms.isdigit():
