@@ -354,5 +354,5 @@ def sign(secret: bytes, claims: dict[str, Any]) -> str:
 
 @functools.cache
 def _jwt() -> Any:
-    """Return PyJWT. Its import takes as long as a fifth of all the rest: only who signs tokens has to wait."""
+    """Return PyJWT. Its import takes a fifth of the time of all the rest: only who signs tokens waits."""
     return importlib.import_module("jwt")
