@@ -182,6 +182,9 @@ class Feed:
             texts: what is added to it, at least one.
 
         """
+        if len(texts) == 1:
+            self.notify(head.method, head.params(texts[0]))  # alone it is cheaper so
+            return
         listener = self.listener
         is_for_wire = listener is not None and listener.wire_count > 0
         deltas = Deltas(head, texts, now_ms(), self._take_seq(len(texts)), is_for_wire=is_for_wire)

@@ -34,9 +34,13 @@ class DeltaHead:
     def __init__(self, method: str, ids: dict[str, str]) -> None:
         self.method = method
         self.ids = ids
-        self.measured = measure({**ids, "delta": ""})
+        self.measured = measure(self.params(""))
         """About how many bytes the params of an empty delta take."""
         self._data = b""
+
+    def params(self, text: str) -> JsonObject:
+        """Return the params of the delta that adds `text`."""
+        return {**self.ids, "delta": text}
 
     @property
     def data(self) -> bytes:
@@ -122,7 +126,7 @@ class Deltas:
 
     def params(self) -> list[JsonObject]:
         """Return the params of each."""
-        return [{**self.head.ids, "delta": text} for text in self.texts]
+        return list(map(self.head.params, self.texts))
 
     def payloads(self) -> list[bytes]:
         """Return each as the notification that it is."""
