@@ -35,7 +35,7 @@ _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 _LAST_DIGITS = [b"%03d" % number for number in range(1000)]
 _FEWEST_ALIKE = 8
 """Frames that are worth being checked together."""
-_ONE_BY_ONE = 32
+_ONE_BY_ONE = 8
 """Frames that are checked one by one before it is tried again to check many together."""
 
 
@@ -151,14 +151,23 @@ class Deltas:
         ms = data[position + ms_end - _MS_DIGITS : position + ms_end]
         if not ms.isdigit():
             return None
-        last = position + (count - 1) * size
-        while data[last + ms_end - _MS_DIGITS : last + ms_end] != ms or not data.startswith(lead, last):
-            count //= 2
-            last = position + (count - 1) * size
-            if count < _FEWEST_ALIKE:
-                return None
+
+        def fits(index: int) -> bool:
+            at = position + index * size
+            return data[at + ms_end - _MS_DIGITS : at + ms_end] == ms and data.startswith(lead, at)
+
+        # Found by bisection, as a run ends where the millisecond does. That all before it fit is seen later.
+        last, end = _FEWEST_ALIKE - 1, count
+        if not fits(last):
+            return None
+        while end - last > 1:
+            middle = (last + end) // 2
+            if fits(middle):
+                last = middle
+            else:
+                end = middle
         text_end = ms_end - _AFTER
-        return _Form(number, count, size, lead, text_end, ms) if text_end >= len(lead) else None
+        return _Form(number, last + 1, size, lead, text_end, ms) if text_end >= len(lead) else None
 
     def _take_each(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
         """Take a few deltas from `position` on, one by one."""
