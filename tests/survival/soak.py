@@ -10,6 +10,7 @@ message in a mailbox. Linux only: it looks into /proc.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import socket
@@ -73,8 +74,16 @@ class Usage(NamedTuple):
     def of(cls, pid: int) -> Usage:
         status = Path(f"/proc/{pid}/status").read_text()
         rss = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-        counts = [len(list(Path(f"/proc/{pid}/{folder}").iterdir())) for folder in ("fd", "task")]
-        return cls(int(rss), *counts)
+        # But for the store's, of which SQLite opens some only when they are needed.
+        names = [_target(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        descriptors = len([name for name in names if "threads.sqlite" not in name])
+        return cls(int(rss), descriptors, len(list(Path(f"/proc/{pid}/task").iterdir())))
+
+
+def _target(descriptor: Path) -> str:
+    with contextlib.suppress(OSError):  # it may be closed by now
+        return str(descriptor.readlink())
+    return ""
 
 
 class Life:
