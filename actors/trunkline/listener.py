@@ -215,7 +215,5 @@ class Listener:
             size += chunk.size
         deliver = Deliver.of(self._thread_id, chunks)
         # A large chunk is one of large events, which cost little to frame again.
-        self._recent_frames.extend(
-            [chunk.frames() for chunk in chunks if chunk.size <= WINDOW_BYTES],
-        )
+        self._recent_frames.extend([chunk.frames() for chunk in chunks if chunk.size <= WINDOW_BYTES])
         return deliver

@@ -142,7 +142,7 @@ class Chunk:
 
         """
         left_out = _NOTHING if unwanted.isdisjoint(self.methods) else unwanted & self.methods
-        frames = None if self._frames is None else self._frames()
+        frames = self._held_frames()
         data = None if frames is None else frames.get((framing, left_out))
         if data is None:
             data = b"".join(
@@ -158,11 +158,14 @@ class Chunk:
 
     def frames(self) -> Frames:
         """Return what the framed bytes are kept in, for holding them. For the one who sends the chunk out."""
-        frames = None if self._frames is None else self._frames()
+        frames = self._held_frames()
         if frames is None:
             frames = Frames()
             self._frames = weakref.ref(frames)
         return frames
+
+    def _held_frames(self) -> Frames | None:
+        return None if self._frames is None else self._frames()
 
     def after(self, seq: int) -> Chunk:
         """Return the part behind `seq`, which is one of the chunk's but not its last."""

@@ -33,9 +33,10 @@ _MAX_SLEEP_S = 1_000_000.0
 # A delta that has room for it begins with its index in this many digits, enough for _MAX_DELTAS.
 _INDEX_DIGITS = 8
 
-# The first so many deltas of a size are made once, if it is not larger than that.
+# The first so many deltas of a size are made once, for messages of many that are not larger than that.
 _KEPT = 16_384
 _KEPT_SIZE = 64
+_MANY = 1_000
 
 _NUMBERS = re.compile(r"(\d{1,8})\s+(\d{1,8})", re.ASCII)
 _SECONDS = re.compile(r"\d{1,8}(\.\d{1,9})?", re.ASCII)
@@ -82,7 +83,7 @@ def _say(turn: Turn, arguments: str) -> bool:
 
 
 def _deltas(count: int, size: int) -> Iterator[str]:
-    if size <= _KEPT_SIZE:
+    if size <= _KEPT_SIZE and count >= _MANY:
         first = _first_deltas(size)
         return chain(islice(first, count), _more_deltas(size, range(len(first), count)))
     return _more_deltas(size, range(count))
