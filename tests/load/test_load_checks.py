@@ -283,6 +283,38 @@ def test_a_text_that_is_not_json_is_caught() -> None:
     assert "not JSON" in run(Babbling(), CALLS).breaches["framing"].example
 
 
+@pytest.mark.parametrize(
+    ("text", "example"),
+    [
+        ("[]", "no message"),
+        ('{"method":"item/agentMessage/delta","params":{"delta":"x"}}', "threadId"),
+        ('{"method":"thread/started","params":{"thread":null}}', "a thread/started that lacks"),
+        ('{"method":"turn/completed","params":{}}', "threadId"),
+        ('{"method":"item/started","params":[]}', "a item/started that lacks"),
+    ],
+)
+def test_a_message_without_what_it_must_have_is_a_breach_and_the_run_goes_on(text: str, example: str) -> None:
+    class Forgetful(FakeServer):
+        def on_thread_loaded_list(self, peer: Peer, request: JsonObject) -> None:
+            peer.ws.send(text)
+            super().on_thread_loaded_list(peer, request)
+
+    result = run(Forgetful(), CALLS)
+
+    assert example in result.breaches["framing"].example
+    assert result.measured.requests == 2 * 5
+
+
+def test_a_delta_that_names_no_item_is_a_breach_and_the_run_goes_on() -> None:
+    class Forgetful(FakeServer):
+        def deliver(self, peer: Peer, message: JsonObject) -> None:
+            params = {key: value for key, value in message["params"].items() if key != "itemId"}
+            # Without numbers too: it is then that an item's deltas are compared with its text.
+            super().deliver(peer, {"method": message["method"], "params": params})
+
+    assert "itemId" in run(Forgetful(), FANOUT).breaches["framing"].example
+
+
 def test_an_event_in_two_frames_is_an_event() -> None:
     class Fragmenting(FakeServer):
         def deliver(self, peer: Peer, message: JsonObject) -> None:

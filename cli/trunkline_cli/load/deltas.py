@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from trunkline_cli.load.stats import Interval
+from trunkline_cli.load.read import Buffer, Read
 from trunkline_cli.load.subscription import Subscription
 
 __all__ = ["Deltas"]
@@ -33,6 +33,10 @@ _AFTER = len(_AFTER_TEXT) + _MS_DIGITS
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What a text may be of that is not looked at in full: what JSON writes as it is, and in one way only."""
 _LAST_DIGITS = [b"%03d" % number for number in range(1000)]
+_FIRST_ALIKE = 100
+"""The first number that is checked together with others: all that differ in their last three digits only."""
+_UNPACKED = 16
+"""Frames whose texts are taken out at once."""
 _FEWEST_ALIKE = 8
 """Frames that are worth being checked together."""
 _ONE_BY_ONE = 8
@@ -59,7 +63,7 @@ class Deltas:
         self._numbered = numbered
 
     @classmethod
-    def recognize(cls, subscription: Subscription, message: dict[str, Any], text: bytes) -> Self | None:
+    def recognize(cls, subscription: Subscription, message: dict[str, Any], text: Buffer) -> Self | None:
         """Return what takes in the deltas after a checked one; None if they are not written that way.
 
         Args:
@@ -68,7 +72,7 @@ class Deltas:
             text: the same, as it was received.
 
         """
-        prefix = text[: text.find(_BEFORE_TEXT) + len(_BEFORE_TEXT)]
+        prefix = bytes(text[: text.find(_BEFORE_TEXT) + len(_BEFORE_TEXT)])
         params = message["params"]
         try:
             rest = orjson.loads(prefix + b'"}}')
@@ -79,7 +83,7 @@ class Deltas:
         item_id = params.get("itemId")
         return None if item_id is None else cls(subscription, item_id, prefix, numbered="seq" in message)
 
-    def take(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
+    def take(self, read: Read, position: int) -> int:
         """Take the deltas that begin at `position`, up to the first frame that is anything else.
 
         Returns:
@@ -88,45 +92,38 @@ class Deltas:
         """
         if not self._subscription.active:
             return position
-        begin = position
-        if self._numbered:
-            position, count = self._take_numbered(data, position, interval, name, now_ms)
-        else:
-            position, count = self._take_plain(data, position, interval, name, now_ms)
-        if position > begin:
-            interval.deliveries += count
+        position, count = (self._take_numbered if self._numbered else self._take_plain)(read, position)
+        read.interval.deliveries += count
         return position
 
-    def _take_numbered(
-        self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
-    ) -> tuple[int, int]:
+    def _take_numbered(self, read: Read, position: int) -> tuple[int, int]:
         subscription = self._subscription
         first = subscription.seq
         if first is None:
             return position, 0
         while True:
             before = position
-            position = self._take_alike(data, position, interval, name, now_ms)
+            position = self._take_alike(read, position)
             if position == before:
-                position = self._take_each(data, position, interval, name, now_ms)
+                position = self._take_each(read, position)
                 if position == before:
                     break
         assert subscription.seq is not None
         return position, subscription.seq - first
 
-    def _take_alike(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
+    def _take_alike(self, read: Read, position: int) -> int:
         """Take the deltas from `position` on that differ from the first in text and number only."""
-        subscription = self._subscription
+        subscription, data = self._subscription, read.data
         seq = subscription.seq
         assert seq is not None
-        form = self._form(data, position, seq + 1)
+        form = self._form(read, position, seq + 1)
         if form is None:
             return position
         expected = form.expected(data, position)
         if expected is None or not data.startswith(expected, position):
             return position  # one by one it will be found where and why
         stop = position + form.frames * form.size
-        interval.record(name, int((now_ms - form.emitted_ms) * 1000), form.frames)
+        read.record(form.emitted_ms, form.frames)
         log = subscription.log
         if log.readers > 1 and seq + form.frames >= log.next:
             known = max(log.next - seq - 1, 0)
@@ -135,20 +132,21 @@ class Deltas:
         subscription.seq = seq + form.frames
         return stop
 
-    def _form(self, data: bytes, position: int, number: int) -> _Form | None:
+    def _form(self, read: Read, position: int, number: int) -> _Form | None:
         """Return what the deltas from `position` on look like, if there are enough that seem alike."""
-        if number < 1000 or len(data) - position < 4 or data[position + 1] > 126:
+        data, left = read.data, read.end - position
+        if number < _FIRST_ALIKE or left < 4 or data[position + 1] > 126:
             return None
         length, start = data[position + 1], position + 2
         if length == 126:
             length, start = data[position + 2] << 8 | data[position + 3], position + 4
         size = start - position + length
-        count = min((len(data) - position) // size, 1000 - number % 1000)
+        count = min(left // size, 1000 - number % 1000)
         if count < _FEWEST_ALIKE or data[position] != _TEXT_FRAME or not data.startswith(self._prefix, start):
             return None
-        lead = data[position : start + len(self._prefix)]
+        lead = bytes(data[position : start + len(self._prefix)])
         ms_end = size - 1 - len(str(number)) - len(_BEFORE_NUMBER)
-        ms = data[position + ms_end - _MS_DIGITS : position + ms_end]
+        ms = bytes(data[position + ms_end - _MS_DIGITS : position + ms_end])
         if not ms.isdigit():
             return None
 
@@ -169,15 +167,16 @@ class Deltas:
         text_end = ms_end - _AFTER
         return _Form(number, last + 1, size, lead, text_end, ms) if text_end >= len(lead) else None
 
-    def _take_each(self, data: bytes, position: int, interval: Interval, name: str, now_ms: float) -> int:
+    def _take_each(self, read: Read, position: int) -> int:
         """Take a few deltas from `position` on, one by one."""
-        subscription = self._subscription
+        subscription, data, end = self._subscription, read.data, read.end
         seq = subscription.seq
         assert seq is not None
-        most, prefix, end = seq + _ONE_BY_ONE, self._prefix, len(data)
+        most, prefix = seq + _ONE_BY_ONE, self._prefix
         head = len(prefix)
         log = subscription.log if subscription.log.readers > 1 else None
-        shared_ms, run, emitted_ms = b"", 0, 0
+        shared_ms: Buffer = b""
+        run = emitted_ms = 0
         while end - position > 4 and seq < most:
             start = position + 2
             length = data[position + 1]
@@ -204,7 +203,7 @@ class Deltas:
                 break
             if ms != shared_ms:
                 if run:
-                    interval.record(name, int((now_ms - emitted_ms) * 1000), run)
+                    read.record(emitted_ms, run)
                 shared_ms, run, emitted_ms = ms, 0, int(ms)
             run += 1
             seq += 1
@@ -212,18 +211,18 @@ class Deltas:
                 log.add(seq, data[position:stop], emitted_ms, stop=False)
             position = stop
         if run:
-            interval.record(name, int((now_ms - emitted_ms) * 1000), run)
+            read.record(emitted_ms, run)
         subscription.seq = seq
         return position
 
-    def _take_plain(
-        self, data: bytes, position: int, interval: Interval, name: str, now_ms: float
-    ) -> tuple[int, int]:
+    def _take_plain(self, read: Read, position: int) -> tuple[int, int]:
         """Take deltas without a number. Their order is checked by the text they add up to."""
+        data, end = read.data, read.end
         checksums, item_id = self._subscription.checksums, self._item_id
         checksum = checksums.get(item_id)
-        prefix, head, end, count = self._prefix, len(self._prefix), len(data), 0
-        shared_ms, run, emitted_ms = b"", 0, 0
+        prefix, head = self._prefix, len(self._prefix)
+        shared_ms: Buffer = b""
+        count = run = emitted_ms = 0
         while end - position > 4:
             start = position + 2
             length = data[position + 1]
@@ -246,7 +245,7 @@ class Deltas:
                 break
             if ms != shared_ms:
                 if run:
-                    interval.record(name, int((now_ms - emitted_ms) * 1000), run)
+                    read.record(emitted_ms, run)
                 shared_ms, run, emitted_ms = ms, 0, int(ms)
             run += 1
             if checksum is not None:
@@ -254,7 +253,7 @@ class Deltas:
             count += 1
             position = stop
         if run:
-            interval.record(name, int((now_ms - emitted_ms) * 1000), run)
+            read.record(emitted_ms, run)
         if checksum is not None:
             checksums[item_id] = checksum
         return position, count
@@ -280,21 +279,33 @@ class _Form(NamedTuple):
         """When they were emitted."""
         return int(self.ms)
 
-    def expected(self, data: bytes, position: int) -> bytes | None:
+    def expected(self, data: Buffer, position: int) -> bytes | None:
         """Return the bytes that must be at `position`, with the texts that are there; None if not plain."""
         thousands, last = divmod(self.number, 1000)
-        tail = b"%b%b%b%d" % (_AFTER_TEXT, self.ms, _BEFORE_NUMBER, thousands)
-        pieces = [self.lead, b"", tail, b"", b"}"] * self.frames
-        texts = _texts(len(self.lead), self.text_end, self.size)
-        block = memoryview(data)[position : position + self.frames * self.size]
-        pieces[1::5] = found = list(chain.from_iterable(texts.iter_unpack(block)))
+        tail = b"%b%b%b%b" % (_AFTER_TEXT, self.ms, _BEFORE_NUMBER, b"%d" % thousands if thousands else b"")
+        pieces = [b"", tail, b"", b"}" + self.lead] * self.frames
+        pieces[0::4] = found = self._texts(data, position)
         if b"".join(found).translate(None, _PLAIN):
             return None
-        pieces[3::5] = _LAST_DIGITS[last : last + self.frames]
+        pieces[2::4] = _LAST_DIGITS[last : last + self.frames]
+        pieces[-1] = b"}"
+        pieces.insert(0, self.lead)
         return b"".join(pieces)
+
+    def _texts(self, data: Buffer, position: int) -> list[bytes]:
+        """Return the texts of the frames at `position`."""
+        one, many = _text_places(len(self.lead), self.text_end, self.size)
+        stop = position + self.frames * self.size
+        middle = stop - self.frames % _UNPACKED * self.size
+        view = memoryview(data)
+        return [
+            *chain.from_iterable(many.iter_unpack(view[position:middle])),
+            *chain.from_iterable(one.iter_unpack(view[middle:stop])),
+        ]
 
 
 @lru_cache(maxsize=256)
-def _texts(begin: int, end: int, size: int) -> Struct:
-    """Return what takes the text, from `begin` to `end`, out of frames of one size."""
-    return Struct(f"{begin}x{end - begin}s{size - end}x")
+def _text_places(begin: int, end: int, size: int) -> tuple[Struct, Struct]:
+    """Return what takes the text, from `begin` to `end`, out of one frame of a size, and out of many."""
+    place = f"{begin}x{end - begin}s{size - end}x"
+    return Struct(place), Struct(place * _UNPACKED)

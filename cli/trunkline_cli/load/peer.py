@@ -17,6 +17,7 @@ from typing import Protocol
 
 from trunkline_cli.load import wire
 from trunkline_cli.load.loop import READ, WRITE, Loop
+from trunkline_cli.load.read import Buffer
 from trunkline_cli.load.stats import Interval
 from trunkline_cli.load.tls import TlsSocket
 
@@ -37,6 +38,8 @@ class Surroundings(Protocol):
     tls: ssl.SSLContext | None
     """Whom to trust, for a target that is secure."""
     headers: tuple[tuple[str, str], ...]
+    room: list[bytearray]
+    """Where to read into: one for each read that is under way, as all but all reads can share it."""
 
 
 class Owner(Protocol):
@@ -45,8 +48,13 @@ class Owner(Protocol):
     def on_open(self) -> None:
         """The opening handshake is done."""
 
-    def on_data(self, data: bytes) -> None:
-        """These bytes of frames were read."""
+    def on_data(self, data: Buffer, end: int) -> int:
+        """Frames were read: the bytes before `end`, which the next read may overwrite.
+
+        Returns:
+            How many of them have been dealt with; the others come again, with what is read next.
+
+        """
 
     def on_lost(self, why: str) -> None:
         """The connection is gone, or was never made. Called once, and last."""
@@ -62,6 +70,7 @@ class Peer:
         "_mask",
         "_owner",
         "_paused",
+        "_rest",
         "_socket",
         "_unsent",
         "_where",
@@ -78,6 +87,8 @@ class Peer:
         self._unsent = bytearray()
         # What was read of the response to the handshake; None once it is complete.
         self._head: bytes | None = b""
+        # What was read and is no whole frame yet.
+        self._rest: Buffer = b""
         self._paused = False
         self._cut: int | None = None
         self._mask = 0
@@ -250,21 +261,35 @@ class Peer:
     def _read(self, limit: int) -> None:
         if self._socket is None:
             return
+        # It is written and read again and again, so that it stays in the processor's caches.
+        room = self._where.room.pop() if self._where.room else bytearray()
+        kept = len(self._rest)
+        if len(room) < kept + limit:
+            room += bytes(kept + limit - len(room))
+        room[:kept] = self._rest
         try:
-            data = self._socket.recv(limit)
+            size = self._socket.recv_into(memoryview(room)[kept : kept + limit])
         except BlockingIOError:
-            return
+            pass
         except OSError as error:
             self.lose(_reason(error))
-            return
-        if not data:
+        else:
+            self._on_read(room, kept, size)
+        self._where.room.append(room)
+
+    def _on_read(self, room: bytearray, kept: int, size: int) -> None:
+        if not size:
             self.lose("end of stream" if self._head is None else "handshake: end of stream")
             return
-        self._where.interval.bytes_in += len(data)
+        self._where.interval.bytes_in += size
         if self._head is None:
-            self._owner.on_data(data)
+            self._hand_on(room, kept + size)
         else:
-            self._on_head(data)
+            self._on_head(bytes(memoryview(room)[kept : kept + size]))
+
+    def _hand_on(self, data: Buffer, end: int) -> None:
+        taken = self._owner.on_data(data, end)
+        self._rest = data[taken:end]
 
     def _on_head(self, data: bytes) -> None:
         """Read the server's response to the opening handshake."""
@@ -286,7 +311,7 @@ class Peer:
         self.is_open = True
         self._owner.on_open()
         if rest and self._socket is not None:
-            self._owner.on_data(rest)
+            self._hand_on(rest, len(rest))
 
 
 def _has_more(sock: socket.socket | TlsSocket) -> bool:

@@ -19,6 +19,7 @@ from trunkline_cli.load import wire
 from trunkline_cli.load.deltas import Deltas
 from trunkline_cli.load.peer import Peer, Surroundings
 from trunkline_cli.load.pending import OVERLOADED, Pending, error_kind
+from trunkline_cli.load.read import Buffer, Read
 from trunkline_cli.load.stats import SLOW_DELIVERY
 from trunkline_cli.load.subscription import DELTA, Subscription, is_for_subscribers
 from trunkline_cli.load.threadlog import ThreadLog
@@ -73,7 +74,6 @@ class Session:
         "_number_requests",
         "_pending",
         "_reads_slowly",
-        "_tail",
         "_where",
         "answers_pings",
         "peer",
@@ -101,7 +101,6 @@ class Session:
         # Ids are unique in the whole run: an answer that went to the wrong connection has an id
         # that was never used there.
         self._number_requests = driver.number * _IDS_PER_CONNECTION + first_request
-        self._tail = b""
         self._fragments: bytearray | None = None
         self._close_frame: str | None = None
         # The thread whose log the next bytes are compared with.
@@ -232,20 +231,16 @@ class Session:
                 subscription.end()
                 self._leave(subscription)
 
-    def on_data(self, data: bytes) -> None:
+    def on_data(self, data: Buffer, end: int) -> int:
         """Part of `Owner`: take the frames in `data` apart."""
-        if self._tail:
-            data = self._tail + data
-            self._tail = b""
         self._now_ms = time.time() * 1000
-        position, end = 0, len(data)
+        read = Read(data, end, self._now_ms, self._where.interval, self._latency_name)
+        position = 0
         while True:
             if self._following is not None:
-                position = self._follow(self._following, data, position)
+                position = self._follow(self._following, read, position)
             if self._deltas is not None:
-                position = self._deltas.take(
-                    data, position, self._where.interval, self._latency_name, self._now_ms
-                )
+                position = self._deltas.take(read, position)
             if end - position < 2:
                 break
             length = data[position + 1]
@@ -260,26 +255,24 @@ class Session:
             if first == 0x81:
                 self._on_text(data, position, start, stop)
             else:
-                self._on_other_frame(first, data[start:stop])
-            if not self.peer.is_open:
-                return
+                self._on_other_frame(first, bytes(data[start:stop]))
             position = stop
-        if position < end:
-            self._tail = data[position:]
+            if not self.peer.is_open:
+                break
+        return position
 
-    def _follow(self, subscription: Subscription, data: bytes, position: int) -> int:
+    def _follow(self, subscription: Subscription, read: Read, position: int) -> int:
         """Take the frames from `position` on that are in the thread's log. Returns where they end."""
         log = subscription.log
         number = subscription.seq
         if number is None or number + 1 >= log.next or self._every_delta:
             return position
-        after, size = log.match(number + 1, memoryview(data)[position:])
+        after, size = log.match(number + 1, memoryview(read.data)[position : read.end])
         if size:
             subscription.seq = after - 1
-            interval = self._where.interval
-            interval.deliveries += after - number - 1
+            read.interval.deliveries += after - number - 1
             if not self._where.latency_from_mark:
-                log.record(interval, self._latency_name, number + 1, after, self._now_ms)
+                log.record(read, number + 1, after)
         return position + size
 
     def _on_other_frame(self, first: int, payload: bytes) -> None:
@@ -306,37 +299,55 @@ class Session:
         elif opcode != wire.PONG:
             self._breach("framing", f"a frame with opcode {opcode}")
 
-    def _on_text(self, data: bytes, frame: int, start: int, stop: int) -> None:
+    def _on_text(self, data: Buffer, frame: int, start: int, stop: int) -> None:
         """Deal with the message at `start`, whose frame begins at `frame`."""
         match = _RESULT.match(data, start)
         if match is not None:
-            self._on_result(int(match[1]), data[start:stop])
+            self._on_result(int(match[1]), bytes(data[start:stop]))
             return
         try:
             message = orjson.loads(data[start:stop])
         except orjson.JSONDecodeError as error:
             self._breach("framing", f"a text that is not JSON: {error}")
             return
+        if not isinstance(message, dict):
+            self._breach(
+                "framing", f"a text that is no message: {bytes(data[start : min(stop, start + 200)])!r}"
+            )
+            return
         method = message.get("method")
         if method is None:
             self._on_error(message)
             return
         self._where.interval.deliveries += 1
-        self._record_latency(message, data, start, stop)
-        params = message.get("params") or {}
-        thread_id = params["thread"]["id"] if method == "thread/started" else params.get("threadId")
-        if thread_id is not None:
-            subscription = self.subscriptions.get(thread_id)
-            if subscription is None or not subscription.active:
-                self._check_foreign(method, message, subscription)
-            else:
-                self._on_thread_event(subscription, message, data[frame:stop])
-                if method == DELTA and not (self._every_delta or self._where.latency_from_mark):
-                    self._deltas = Deltas.recognize(subscription, message, data[start:stop])
+        try:
+            self._check(method, message, data, frame, start, stop)
+        except (KeyError, TypeError, AttributeError) as error:
+            self._breach("framing", f"a {method} that lacks what it must have: {error!r}")
+            return
         if method != DELTA or self._every_delta:
             self._driver.on_event(method, message)
 
-    def _record_latency(self, message: dict[str, Any], data: bytes, start: int, stop: int) -> None:
+    def _check(
+        self, method: str, message: dict[str, Any], data: Buffer, frame: int, start: int, stop: int
+    ) -> None:
+        """Check a notification or a prompt. What it lacks raises what looking for that raises."""
+        self._record_latency(message, data, start, stop)
+        params = message.get("params") or {}
+        thread_id = params["thread"]["id"] if method == "thread/started" else params.get("threadId")
+        if thread_id is None:
+            if is_for_subscribers(method):
+                raise KeyError("threadId")
+            return
+        subscription = self.subscriptions.get(thread_id)
+        if subscription is None or not subscription.active:
+            self._check_foreign(method, message, subscription)
+            return
+        self._on_thread_event(subscription, message, data[frame:stop])
+        if method == DELTA and not (self._every_delta or self._where.latency_from_mark):
+            self._deltas = Deltas.recognize(subscription, message, data[start:stop])
+
+    def _record_latency(self, message: dict[str, Any], data: Buffer, start: int, stop: int) -> None:
         where = self._where
         if where.latency_from_mark:
             mark = _MARK.search(data, start, stop)
@@ -391,7 +402,7 @@ class Session:
 
     # Checks
 
-    def _on_thread_event(self, subscription: Subscription, message: dict[str, Any], frame: bytes) -> None:
+    def _on_thread_event(self, subscription: Subscription, message: dict[str, Any], frame: Buffer) -> None:
         """Check an event of a thread this connection is subscribed to, and keep its log."""
         method, params, seq = message["method"], message["params"], message.get("seq")
         prompt = message.get("id")
@@ -415,7 +426,7 @@ class Session:
         elif method == "turn/started":
             self.check_prompts(subscription)
 
-    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: bytes) -> None:
+    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: Buffer) -> None:
         """Keep a numbered event in its thread's log, for the other subscribers in this worker."""
         log = subscription.log
         if log.readers < 2:

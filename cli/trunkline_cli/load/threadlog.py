@@ -10,63 +10,124 @@ differs is taken apart in its turn, so nothing depends on a server that frames e
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
+from typing import TypeAlias
 
-from trunkline_cli.load.stats import Interval
+from trunkline_cli.load.read import Buffer, Read
 
 __all__ = ["ThreadLog"]
 
-_MAX_BYTES = 8_000_000
+_MAX_BYTES = 2_000_000
+_MIXED_BYTES = 65_536
+"""Bytes after which frames that come one by one go into another block."""
+
+
+class _Alike:
+    """Frames of one size that were read together."""
+
+    __slots__ = ("_size", "after", "data", "first")
+
+    def __init__(self, first: int, data: Buffer, size: int) -> None:
+        self.first = first
+        """Sequence number of the first frame."""
+        self.after = first + len(data) // size
+        """Sequence number behind the last one."""
+        self.data = data
+        self._size = size
+
+    def begin(self, number: int) -> int:
+        """Return where a frame begins, or the last one ends."""
+        return (number - self.first) * self._size
+
+    def fitting(self, number: int, size: int) -> int:
+        """Return the number behind the last frame from `number` on that fits into so many bytes."""
+        return min(number + size // self._size, self.after)
+
+
+class _Mixed:
+    """Frames that were read one by one."""
+
+    __slots__ = ("_ends", "after", "data", "first")
+
+    def __init__(self, first: int) -> None:
+        self.first = self.after = first
+        self.data = bytearray()
+        # The position after each frame.
+        self._ends: list[int] = []
+
+    def add(self, frame: Buffer) -> None:
+        """Add the next frame."""
+        self.data += frame
+        self._ends.append(len(self.data))
+        self.after += 1
+
+    def begin(self, number: int) -> int:
+        """See `_Alike`."""
+        return self._ends[number - self.first - 1] if number > self.first else 0
+
+    def fitting(self, number: int, size: int) -> int:
+        """See `_Alike`."""
+        index = number - self.first
+        return self.first + bisect_right(self._ends, self.begin(number) + size, index)
+
+
+_Block: TypeAlias = _Alike | _Mixed
 
 
 class ThreadLog:
     """Frames with the sequence numbers `first`, `first + 1`, … and so on, without a hole."""
 
-    __slots__ = ("_ends", "_run_first", "_run_ms", "_stops", "base", "data", "first", "next", "readers")
+    __slots__ = ("_blocks", "_bytes", "_run_first", "_run_ms", "_stops", "first", "next", "readers")
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.base = 0
-        """Position of the first byte of `data`, counted from the first byte ever added."""
         self.first = 0
         """Sequence number of the oldest frame that is kept."""
         self.next = 0
         """Sequence number of the frame that may be added."""
         self.readers = 0
         """Subscribers in this worker. With a single one nothing is kept."""
-        # The position after each frame.
-        self._ends: list[int] = []
+        # Oldest first. What was read together stays as it is: to put it behind the rest would be to move
+        # all of it whenever there is no more room.
+        self._blocks: deque[_Block] = deque()
+        self._bytes = 0
         # Runs of frames with one `emittedAtMs`: the first number of each run, and its milliseconds.
         self._run_first: list[int] = []
         self._run_ms: list[int] = []
         # Numbers of the frames that each connection has to look at itself: prompts, ends of turns, …
         self._stops: list[int] = []
 
-    def add(self, number: int, frame: bytes, emitted_ms: int, *, stop: bool) -> None:
+    def add(self, number: int, frame: Buffer, emitted_ms: int, *, stop: bool) -> None:
         """Keep a frame that was checked. One that does not follow the newest begins the log anew."""
         self._begin(number, emitted_ms)
-        self.data += frame
-        self._ends.append(self.base + len(self.data))
+        block = self._blocks[-1] if self._blocks else None
+        if not isinstance(block, _Mixed) or len(block.data) > _MIXED_BYTES:
+            block = _Mixed(number)
+            self._blocks.append(block)
+        block.add(frame)
         if stop:
             self._stops.append(number)
-        self.next = number + 1
+        self._added(block.after, len(frame))
 
-    def add_alike(self, number: int, frames: bytes, size: int, emitted_ms: int) -> None:
+    def add_alike(self, number: int, frames: Buffer, size: int, emitted_ms: int) -> None:
         """Do the same with frames of one size, the first of them with this number; none is to stop at."""
         self._begin(number, emitted_ms)
-        begin = self.base + len(self.data)
-        self.data += frames
-        self._ends.extend(range(begin + size, begin + len(frames) + 1, size))
-        self.next = number + len(frames) // size
+        block = _Alike(number, frames, size)
+        self._blocks.append(block)
+        self._added(block.after, len(frames))
 
     def _begin(self, number: int, emitted_ms: int) -> None:
         """Make ready for frames from `number` on."""
         if number != self.next:
             self._clear(number)
-        elif len(self.data) > _MAX_BYTES:
-            self._trim()
         if not self._run_ms or self._run_ms[-1] != emitted_ms:
             self._run_first.append(number)
             self._run_ms.append(emitted_ms)
+
+    def _added(self, after: int, size: int) -> None:
+        self.next = after
+        self._bytes += size
+        if self._bytes > _MAX_BYTES and len(self._blocks) > 1:
+            self._trim()
 
     def match(self, number: int, data: memoryview) -> tuple[int, int]:
         """Compare `data` with the frames from `number` on, as far as both go.
@@ -77,59 +138,73 @@ class ThreadLog:
             The number of the first frame that was not matched, and the bytes of those that were.
 
         """
-        if number < self.first or number >= self.next:
+        if not self.first <= number < self.next:
             return number, 0
-        low = number - self.first
-        begin = self._ends[low - 1] if low else self.base
-        high = bisect_right(self._ends, begin + len(data), low)
         stop = bisect_right(self._stops, number - 1)
-        if stop < len(self._stops):
-            high = min(high, self._stops[stop] - self.first)
-        if high > low and not self._same(begin, high, data):
-            high = self._first_difference(begin, low, high, data)
-        return (self.first + high, self._ends[high - 1] - begin) if high > low else (number, 0)
+        end = self._stops[stop] if stop < len(self._stops) else self.next
+        position = 0
+        for block in self._blocks_from(number):
+            last = min(block.fitting(number, len(data) - position), end)
+            size = block.begin(last) - block.begin(number)
+            if size and not _same(block, number, last, data[position:]):
+                last = _first_difference(block, number, last, data[position:])
+                size = block.begin(last) - block.begin(number)
+            number, position = last, position + size
+            if number < block.after or number == end:
+                break
+        return number, position
 
-    def record(self, interval: Interval, name: str, number: int, after: int, now_ms: float) -> None:
-        """Record, as `name`, that the frames from `number` to the one before `after` came at `now_ms`."""
+    def _blocks_from(self, number: int) -> list[_Block]:
+        """Return the blocks that have frames from `number` on. Nearly all who ask are near the newest."""
+        found: list[_Block] = []
+        for block in reversed(self._blocks):
+            if block.after <= number:
+                break
+            found.append(block)
+        found.reverse()
+        return found
+
+    def record(self, read: Read, number: int, after: int) -> None:
+        """Record the latency of the frames from `number` to the one before `after`: they came with `read`."""
         runs, last = self._run_first, len(self._run_first) - 1
         run = bisect_right(runs, number) - 1
         while number < after:
             end = after if run == last else min(after, runs[run + 1])
-            interval.record(name, int((now_ms - self._run_ms[run]) * 1000), end - number)
+            read.record(self._run_ms[run], end - number)
             number = end
             run += 1
 
-    def _same(self, begin: int, high: int, data: memoryview) -> bool:
-        size = self._ends[high - 1] - begin
-        return self.data.startswith(data[:size], begin - self.base)
-
-    def _first_difference(self, begin: int, low: int, high: int, data: memoryview) -> int:
-        """Return the index of the first frame that differs. Those before `low` are equal."""
-        while low < high:
-            middle = (low + high) // 2
-            if self._same(begin, middle + 1, data):
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
     def _clear(self, number: int) -> None:
-        # Positions go on counting, so that one of before cannot be taken for one of now.
-        self.base += len(self.data)
-        self.data.clear()
-        self._ends.clear()
+        self._blocks.clear()
+        self._bytes = 0
         self._run_first.clear()
         self._run_ms.clear()
         self._stops.clear()
         self.first = self.next = number
 
     def _trim(self) -> None:
-        """Forget the older half."""
-        count = len(self._ends) // 2
-        del self.data[: self._ends[count - 1] - self.base]
-        self.base = self._ends[count - 1]
-        del self._ends[:count]
-        self.first += count
+        """Forget the older half, but never the newest block."""
+        while self._bytes > _MAX_BYTES // 2 and len(self._blocks) > 1:
+            self._bytes -= len(self._blocks.popleft().data)
+        self.first = self._blocks[0].first
         del self._stops[: bisect_right(self._stops, self.first - 1)]
         run = bisect_right(self._run_first, self.first) - 1
         del self._run_first[:run], self._run_ms[:run]
+
+
+def _same(block: _Block, number: int, last: int, data: memoryview) -> bool:
+    """Whether `data` begins with the frames from `number` to the one before `last`."""
+    begin = block.begin(number)
+    return block.data.startswith(data[: block.begin(last) - begin], begin)
+
+
+def _first_difference(block: _Block, number: int, last: int, data: memoryview) -> int:
+    """Return the number of the first frame from `number` on that `data` does not begin with."""
+    low, high = number, last
+    while low < high:
+        middle = (low + high) // 2
+        if _same(block, number, middle + 1, data):
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -50,10 +50,10 @@ class TlsSocket:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
 
-    def recv(self, limit: int) -> bytes:
-        """Return what has come; empty at the end."""
+    def recv_into(self, room: memoryview) -> int:
+        """Put what has come into `room`; return how many bytes, 0 at the end."""
         try:
-            return self._tls.recv(limit)
+            return self._tls.recv_into(room)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
 

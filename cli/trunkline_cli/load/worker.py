@@ -40,6 +40,7 @@ class Worker:
         self.headers = job.headers
         self.threads = job.threads
         self.logs: dict[str, ThreadLog] = {}
+        self.room: list[bytearray] = []
         self.latency_from_mark = job.scenario.latency_from == "mark"
         self.over = False
         self._control = control
