@@ -18,22 +18,31 @@ from trunkline_cli.load.read import Buffer, Read
 __all__ = ["ThreadLog"]
 
 _MAX_BYTES = 2_000_000
-_MIXED_BYTES = 65_536
-"""Bytes after which frames that come one by one go into another block."""
+_BLOCK_BYTES = 131_072
+"""Bytes after which frames go into another block. To put much behind much is to move it all now and then."""
 
 
 class _Alike:
-    """Frames of one size that were read together."""
+    """Frames of one size, most of which were read together."""
 
     __slots__ = ("_size", "after", "data", "first")
 
-    def __init__(self, first: int, data: Buffer, size: int) -> None:
+    def __init__(self, first: int, size: int) -> None:
         self.first = first
         """Sequence number of the first frame."""
-        self.after = first + len(data) // size
+        self.after = first
         """Sequence number behind the last one."""
-        self.data = data
+        self.data = bytearray()
         self._size = size
+
+    def takes(self, size: int) -> bool:
+        """Whether frames of that size go into this block."""
+        return size == self._size and len(self.data) < _BLOCK_BYTES
+
+    def add(self, frames: Buffer) -> None:
+        """Add the next frames."""
+        self.data += frames
+        self.after += len(frames) // self._size
 
     def begin(self, number: int) -> int:
         """Return where a frame begins, or the last one ends."""
@@ -45,7 +54,7 @@ class _Alike:
 
 
 class _Mixed:
-    """Frames that were read one by one."""
+    """Frames of any size, read one by one."""
 
     __slots__ = ("_ends", "after", "data", "first")
 
@@ -54,6 +63,11 @@ class _Mixed:
         self.data = bytearray()
         # The position after each frame.
         self._ends: list[int] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next frame goes into another block."""
+        return len(self.data) >= _BLOCK_BYTES
 
     def add(self, frame: Buffer) -> None:
         """Add the next frame."""
@@ -86,8 +100,7 @@ class ThreadLog:
         """Sequence number of the frame that may be added."""
         self.readers = 0
         """Subscribers in this worker. With a single one nothing is kept."""
-        # Oldest first. What was read together stays as it is: to put it behind the rest would be to move
-        # all of it whenever there is no more room.
+        # Oldest first.
         self._blocks: deque[_Block] = deque()
         self._bytes = 0
         # Runs of frames with one `emittedAtMs`: the first number of each run, and its milliseconds.
@@ -100,7 +113,7 @@ class ThreadLog:
         """Keep a frame that was checked. One that does not follow the newest begins the log anew."""
         self._begin(number, emitted_ms)
         block = self._blocks[-1] if self._blocks else None
-        if not isinstance(block, _Mixed) or len(block.data) > _MIXED_BYTES:
+        if not isinstance(block, _Mixed) or block.is_full:
             block = _Mixed(number)
             self._blocks.append(block)
         block.add(frame)
@@ -111,8 +124,11 @@ class ThreadLog:
     def add_alike(self, number: int, frames: Buffer, size: int, emitted_ms: int) -> None:
         """Do the same with frames of one size, the first of them with this number; none is to stop at."""
         self._begin(number, emitted_ms)
-        block = _Alike(number, frames, size)
-        self._blocks.append(block)
+        block = self._blocks[-1] if self._blocks else None
+        if not isinstance(block, _Alike) or not block.takes(size):
+            block = _Alike(number, size)
+            self._blocks.append(block)
+        block.add(frames)
         self._added(block.after, len(frames))
 
     def _begin(self, number: int, emitted_ms: int) -> None:
