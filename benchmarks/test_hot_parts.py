@@ -194,7 +194,7 @@ def test_route_256_events_to_256_subscribers(benchmark: Benchmark) -> None:
     head, texts = DeltaHead(DELTA, IDS), tuple(f"{number:08}" for number in range(EVENTS))
 
     def publish() -> None:
-        feed.notify_deltas(head, texts)
+        feed.notify_deltas(head, texts, "".join(texts))
         feed.flush()
         for subscription in feed.listener or ():
             subscription.under_way = 0

@@ -80,15 +80,13 @@ class Item:
         item.type = item_type(stored.payload)
         return item
 
-    def add(self, texts: Sequence[str]) -> None:
-        """Add deltas; what is over the limit of the kind is sent on but not kept."""
+    def add(self, text: str) -> None:
+        """Add what deltas add; what is over the limit of the kind is sent on but not kept."""
         limit = self.kind.kept_chars
-        size = sum(map(len, texts))
-        if limit is not None and self._kept + size > limit:
-            texts = ("".join(texts)[: limit - self._kept],)
-            size = len(texts[0])
-        self._kept += size
-        self._parts.extend(texts)
+        if limit is not None and self._kept + len(text) > limit:
+            text = text[: limit - self._kept]
+        self._kept += len(text)
+        self._parts.append(text)
 
     @property
     def size(self) -> int:

@@ -174,12 +174,13 @@ class Feed:
             Event(seq, method, payload, size, kept, at_ms, to_everybody, None, resolves, is_terminal)
         )
 
-    def notify_deltas(self, head: DeltaHead, texts: Sequence[str]) -> None:
+    def notify_deltas(self, head: DeltaHead, texts: Sequence[str], joined: str) -> None:
         """Publish a delta for each text.
 
         Args:
             head: of the item's deltas.
             texts: what is added to it, at least one.
+            joined: the texts together.
 
         """
         if len(texts) == 1:
@@ -187,7 +188,8 @@ class Feed:
             return
         listener = self.listener
         is_for_wire = listener is not None and listener.wire_count > 0
-        deltas = Deltas(head, texts, now_ms(), self._take_seq(len(texts)), is_for_wire=is_for_wire)
+        seq = self._take_seq(len(texts))
+        deltas = Deltas(head, texts, now_ms(), seq, joined=joined, is_for_wire=is_for_wire)
         self._pending.append(deltas)
         if deltas.last_seq - self._log.last_seq >= MAX_CHUNK_EVENTS:
             self.flush()

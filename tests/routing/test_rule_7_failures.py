@@ -145,7 +145,7 @@ def test_requests_and_prompts_of_a_thread_that_fails_are_let_go(
     alice.wait("item/commandExecution/requestApproval")
     fail(Thread, ItemDelta, ValueError("a bug of ours"), lambda _: True)
 
-    play.turn.emit(ItemDelta(play.turn.turn_id, "x", ("y",)))
+    play.turn.emit(ItemDelta(play.turn.turn_id, "x", ("y",), "y"))
 
     alice.wait("thread/closed")
     assert decision.exception(PATIENCE_S) is not None

@@ -278,7 +278,7 @@ class Turn:
 
     def add_delta(self, item_id: str, text: str) -> None:
         """Add text to an open `agentMessage` or `plan`, or output to an open `commandExecution`."""
-        self.emit(ItemDelta(self.turn_id, item_id, (text,)))
+        self.emit(ItemDelta(self.turn_id, item_id, (text,), text))
 
     def add_deltas(self, item_id: str, texts: Iterable[str]) -> None:
         """Do the same with many texts: to clients each is a delta of its own.
@@ -291,8 +291,9 @@ class Turn:
             self._add_group(item_id, group)
 
     def _add_group(self, item_id: str, texts: tuple[str, ...]) -> None:
-        if len(texts) == 1 or sum(map(len, texts)) <= _GROUP_CHARS:
-            self.emit(ItemDelta(self.turn_id, item_id, texts))
+        joined = "".join(texts)
+        if len(texts) == 1 or len(joined) <= _GROUP_CHARS:
+            self.emit(ItemDelta(self.turn_id, item_id, texts, joined))
         else:
             half = len(texts) // 2
             self._add_group(item_id, texts[:half])

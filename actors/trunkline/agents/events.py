@@ -58,11 +58,14 @@ class ItemDelta(msgspec.Struct, frozen=True):
     item_id: str
     texts: tuple[str, ...]
     """Each is a delta of its own to clients; those that are there at once cost less together."""
+    joined: str
+    """All of them together: put together by the agent, which has just made them."""
 
     def split(self, most: int) -> list[ItemDelta]:
         """Return the same in several, each of at most so many texts."""
         starts = range(0, len(self.texts), most)
-        return [ItemDelta(self.turn_id, self.item_id, self.texts[start : start + most]) for start in starts]
+        parts = [self.texts[start : start + most] for start in starts]
+        return [ItemDelta(self.turn_id, self.item_id, part, "".join(part)) for part in parts]
 
 
 class ItemCompleted(msgspec.Struct, frozen=True):

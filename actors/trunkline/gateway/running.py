@@ -127,4 +127,4 @@ class Scene:
             delta = _read_delta(params)
             item = turn.items.get(delta.item_id)
             if item is not None:
-                item.add((delta.delta,))
+                item.add(delta.delta)

@@ -370,8 +370,8 @@ class ConversationEngine:
         if item.delta_head is None:
             ids = {"threadId": self._id, "turnId": event.turn_id, "itemId": item.id}
             item.delta_head = DeltaHead(item.kind.delta_method, ids)
-        item.add(event.texts)
-        self._feed.notify_deltas(item.delta_head, event.texts)
+        item.add(event.joined)
+        self._feed.notify_deltas(item.delta_head, event.texts, event.joined)
 
     def on_item_completed(self, event: ItemCompleted) -> None:
         """An open item is complete."""
@@ -473,7 +473,7 @@ class ConversationEngine:
                     emit(part)
                 return
             else:
-                gate.wait_open(sum(map(len, event.texts)), len(event.texts))
+                gate.wait_open(len(event.joined), len(event.texts))
             if not post(thread, event):
                 raise TurnInterrupted
 

@@ -58,6 +58,7 @@ class Deltas:
         texts: what each adds, at least one.
         at_ms: when they were published, in Unix milliseconds.
         first_seq: the number of the first; those of the others follow.
+        joined: the texts together, if that is known.
         is_for_wire: whether clients want them as bytes, as far as that is known. If not, no JSON is made.
 
     """
@@ -75,7 +76,14 @@ class Deltas:
     )
 
     def __init__(
-        self, head: DeltaHead, texts: Sequence[str], at_ms: int, first_seq: int, *, is_for_wire: bool = True
+        self,
+        head: DeltaHead,
+        texts: Sequence[str],
+        at_ms: int,
+        first_seq: int,
+        *,
+        joined: str | None = None,
+        is_for_wire: bool = True,
     ) -> None:
         self.head = head
         self.texts = texts
@@ -87,7 +95,7 @@ class Deltas:
         # None while nobody had to know.
         self._is_plain: bool | None = None
         self._is_measured = not is_for_wire
-        self.size = sum(self.sizes()) if self._is_measured else self._write_size()
+        self.size = sum(self.sizes()) if self._is_measured else self._write_size(joined)
         """Bytes of the messages without framing: exactly, or about if they were not meant for the wire."""
 
     @property
@@ -100,9 +108,9 @@ class Deltas:
         """Bytes of a message that are neither its text nor its number."""
         return len(self.head.data) + len('""') + len(self._tail) + len("}")
 
-    def _write_size(self) -> int:
+    def _write_size(self, joined: str | None = None) -> int:
         """Return the exact size, and learn whether the texts are plain."""
-        joined = "".join(self.texts)
+        joined = "".join(self.texts) if joined is None else joined
         written = len(orjson.dumps(joined)) - len('""')
         self._is_plain = written == len(joined)
         return len(self.texts) * self._around + written + self._digits()
