@@ -231,11 +231,11 @@ class Session:
                 subscription.end()
                 self._leave(subscription)
 
-    def on_data(self, data: Buffer, end: int) -> int:
+    def on_data(self, data: Buffer, begin: int, end: int) -> int:
         """Part of `Owner`: take the frames in `data` apart."""
         self._now_ms = time.time() * 1000
         read = Read(data, end, self._now_ms, self._where.interval, self._latency_name)
-        position = 0
+        position = begin
         while True:
             if self._following is not None:
                 position = self._follow(self._following, read, position)
