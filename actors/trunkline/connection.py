@@ -1,9 +1,9 @@
 """The Connection actor: one client's session.
 
 Owns what the client said of itself, what it is subscribed to, its requests in flight and what is on
-its way out. Reads messages, answers `initialize` and what is asked about products, passes requests to
-the router, and sends what comes back; it alone sends to its link. It knows no thread but those the
-client is subscribed to, as somebody to give bytes back to.
+its way out (`Outgoing`). Reads messages, answers `initialize` and what is asked about products, passes
+requests to the router, and sends what comes back; it alone sends to its link. It knows no thread but
+those the client is subscribed to, as somebody to give bytes back to.
 
 Accepts  Received, LinkDrained, InputEnded, LinkClosed, from its link
          Reply, Refuse, Subscribed, Unsubscribed, PromptEnded, PromptMisfit, Deliver, Broadcast,
@@ -15,7 +15,6 @@ Sends    to the router:  ConnectionOpened, ConnectionInitialized, Request, Conne
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from types import TracebackType
@@ -27,8 +26,6 @@ from trunkline.admission import Admission
 from trunkline.asked import Asked
 from trunkline.context import Context
 from trunkline.errors import Disconnected, RpcError
-from trunkline.futures import Future
-from trunkline.listener import ACKNOWLEDGE_BYTES
 from trunkline.log import Chunk, Event
 from trunkline.messages import (
     Broadcast,
@@ -41,8 +38,6 @@ from trunkline.messages import (
     InputEnded,
     LinkClosed,
     LinkDrained,
-    Message,
-    Progress,
     PromptAnswer,
     PromptEnded,
     PromptMisfit,
@@ -56,6 +51,7 @@ from trunkline.messages import (
     Unsubscribed,
     Warn,
 )
+from trunkline.outgoing import Outgoing, Slow, StallDue, Window
 from trunkline.own_methods import Call
 from trunkline.protocol import errors
 from trunkline.protocol.envelope import (
@@ -87,12 +83,6 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
 
-FLUSH_BYTES = 64 * 1024
-"""Bytes that are joined to be handed to a link at once. What is larger goes as it is: others share it."""
-
-WAITING_BYTES = 256 * 1024
-"""Answers that may wait until no more requests are read."""
-
 
 class _State(Enum):
     """Where a connection is in its life. It goes one way, and may leave out steps."""
@@ -105,25 +95,6 @@ class _State(Enum):
     """No more requests are taken; what is under way is answered, then the link is closed."""
     CLOSED = 4
     """The link is gone, or going."""
-
-
-class _StallDue(Message, frozen=True):
-    """Half the stall timeout has passed; `taken` is what the link had taken when it began."""
-
-    taken: int
-    is_warned: bool
-
-
-class _Subscription:
-    """What the connection knows of one of its subscriptions."""
-
-    __slots__ = ("generation", "taken", "thread")
-
-    def __init__(self, thread: Ref, generation: int) -> None:
-        self.thread = thread
-        self.generation = generation
-        self.taken = 0
-        """Bytes handed to the link and not yet given back to the thread."""
 
 
 class Connection(PooledActor):
@@ -156,7 +127,6 @@ class Connection(PooledActor):
     ) -> None:
         super().__init__(dispatcher=context.dispatcher)
         self._limits = context.config.limits
-        self._timers = context.timers
         self._agent_name = context.agent_name
         self._read_call = context.read_call
         self._own_methods = context.own_methods
@@ -172,27 +142,16 @@ class Connection(PooledActor):
         self._admission = Admission(self._limits, context.request_slots)
         self._metrics = context.metrics
         self._status = context.status
-        # Events on their way out that are not counted yet: they are when they leave.
-        self._uncounted = 0
-        # Framed bytes (or what the link takes instead) on their way out, in order. They stay here while
-        # the link has not drained: thread events among them are shared with other connections, and so
-        # cost nothing but their place.
-        self._out: deque[Any] = deque()
-        # Bytes among them that no thread's window bounds: answers, broadcasts, and events of subscriptions
-        # that have ended.
-        self._unbounded = 0
-        # The most among them that one ended subscription left. It does not count against the client: to
-        # unsubscribe while much is on its way is legal, but not to do so again and again without reading.
-        self._spared = 0
-        self._is_warned_of_unsent = False
-        # Messages that were dealt with and not yet reported to the link: none are while too much waits.
-        self._consumed = 0
-        # Bytes ever handed to the link; less what is unsent, these are the bytes it has taken.
-        self._handed = 0
-        self._is_watching_stall = False
-        self._subscriptions: dict[ThreadId, _Subscription] = {}
-        # Subscriptions with bytes to give back once the link has drained.
-        self._owing: set[ThreadId] = set()
+        self._outgoing = Outgoing(
+            connection_id=connection_id,
+            connection=self.actor_ref,
+            link=link,
+            join=self._join,
+            limits=self._limits,
+            timers=context.timers,
+            metrics=context.metrics,
+        )
+        self._subscriptions: dict[ThreadId, Window] = {}
         # Prompts this connection was sent and that have not ended.
         self._prompts = Asked(connection_id)
         # Notifications that are left out: opt-outs, and experimental ones.
@@ -200,8 +159,6 @@ class Connection(PooledActor):
         self._is_experimental = False
         # Who the client says it is; None before `initialize`.
         self._client: ClientInfo | None = None
-        # Notifications that were pushed and of which nobody has been told that they are taken.
-        self._pushed: list[Future[None]] = []
 
     def on_start(self) -> None:
         """Tell the router that the connection is there."""
@@ -218,8 +175,9 @@ class Connection(PooledActor):
     def on_batch_end(self) -> None:
         """Send what the batch produced."""
         self._flush()
-        if self._admission.in_flight == 0 and not self._out:
-            self._finish_if_asked()
+        is_asked_to_end = self._is_input_done or self._state is _State.CLOSING
+        if is_asked_to_end and self._admission.in_flight == 0 and not self._outgoing:
+            self._finish()
 
     def on_failure(
         self,
@@ -254,7 +212,7 @@ class Connection(PooledActor):
                 self._on_text(text)
             except MalformedMessage as malformed:
                 self._send_error(malformed.id, malformed.error)
-        self._consumed += len(message.texts)
+        self._outgoing.note_consumed(len(message.texts))
 
     @handles(LinkDrained)
     def _on_link_drained(self, _message: LinkDrained) -> None:
@@ -407,10 +365,9 @@ class Connection(PooledActor):
         earlier = self._subscriptions.get(message.thread_id)
         if earlier is None:
             self._metrics.mine.subscriptions += 1
-        self._subscriptions[message.thread_id] = _Subscription(message.thread, message.generation)
-        self._owing.discard(message.thread_id)
+        self._subscriptions[message.thread_id] = Window(message.thread, message.generation)
         if earlier is not None:
-            self._count_left(earlier)
+            self._end_window(earlier)
         self._on_reply(message.reply)
         for prompt_id, event in message.prompts:
             self._prompts.add(prompt_id, message.thread)
@@ -426,20 +383,16 @@ class Connection(PooledActor):
         if subscription is not None and not is_newer:
             self._metrics.mine.subscriptions -= 1
             del self._subscriptions[message.thread_id]
-            self._owing.discard(message.thread_id)
-            self._count_left(subscription)
+            self._end_window(subscription)
             if message.generation is None:  # the thread has ended, and with it what it asked
                 self._prompts.thread_ended(subscription.thread)
         if message.reply is not None:
             self._on_reply(message.reply)
 
-    def _count_left(self, ended: _Subscription) -> None:
-        """Count what a subscription leaves on its way out: the next one begins with a window of its own."""
-        if self._out:  # else all of it is with the link already
-            self._unbounded += ended.taken
-            self._spared = max(self._spared, ended.taken)
-            if self._unbounded - self._spared > self._limits.max_unsent_bytes:
-                self._flush()  # the batch may have many of them
+    def _end_window(self, window: Window) -> None:
+        self._outgoing.end_window(window)
+        if self._outgoing.has_excess:
+            self._flush()  # the batch may end many of them
 
     @handles(PromptEnded)
     def _on_prompt_ended(self, message: PromptEnded) -> None:
@@ -456,19 +409,15 @@ class Connection(PooledActor):
         subscription = self._subscriptions.get(message.thread_id)
         if subscription is None:
             return
+        self._outgoing.deliver(message, self._unwanted, subscription)
         for chunk in message.chunks:
-            self._out.append(chunk.framed(self._framing, self._unwanted))
             if chunk.prompts or chunk.resolved:
                 self._note_prompts(chunk, subscription.thread)
-        self._uncounted += message.chunks[-1].last_seq - message.chunks[0].first_seq + 1
-        subscription.taken += message.size
-        if subscription.taken >= ACKNOWLEDGE_BYTES:
-            self._owing.add(message.thread_id)
 
     @handles(Broadcast)
     def _on_broadcast(self, message: Broadcast) -> None:
         if message.thread_id not in self._subscriptions:
-            self._put(message.chunk.framed(self._framing, self._unwanted))
+            self._outgoing.put(message.chunk.framed(self._framing, self._unwanted))
 
     @handles(Warn)
     def _on_warn(self, message: Warn) -> None:
@@ -478,7 +427,7 @@ class Connection(PooledActor):
     def _on_push_notification(self, message: PushNotification) -> None:
         if message.method not in self._unwanted:
             self._send_notification(message.method, message.params)
-        self._pushed.append(message.taken)
+        self._outgoing.note_pushed(message.taken)
 
     @handles(FellBehind)
     def _on_fell_behind(self, message: FellBehind) -> None:
@@ -494,7 +443,7 @@ class Connection(PooledActor):
 
     def _put_prompt(self, thread_id: ThreadId, event: Event) -> None:
         """Send a prompt that was open when the client subscribed."""
-        self._put(self._framing.frame(event.encode()))
+        self._outgoing.put(self._framing.frame(event.encode()))
 
     def _note_prompts(self, chunk: Chunk, thread: Ref) -> None:
         for part in chunk.parts:
@@ -518,109 +467,38 @@ class Connection(PooledActor):
         self._send(encode_notification(method, params, now_ms()))
 
     def _send(self, payload: bytes) -> None:
-        self._put(self._framing.frame(payload))
+        self._outgoing.put(self._framing.frame(payload))
 
-    def _put(self, data: Any) -> None:
-        self._out.append(data)
-        self._unbounded += len(data)
-
-    def _flush(self) -> None:
-        """Hand the link what it takes at once, and a little more."""
-        link = self._link
-        if self._state is _State.CLOSED:
-            self._out.clear()  # the link takes nothing more, and it may be a while until it is gone
-        while self._out and link.unsent_bytes == 0:
-            data = self._take_out()
-            if data:  # not if everything was opted out of
-                self._count_flush(len(data))
-                link.send(data)
-        unsent = link.unsent_bytes
-        if unsent == 0:
-            if self._owing:
-                self._give_back()
-        elif not self._is_watching_stall:
-            self._is_watching_stall = True
-            self._watch_stall(self._handed - unsent, is_warned=False)
-        if self._unbounded - self._spared > self._limits.max_unsent_bytes // 2:
-            self._watch_unsent()
-        elif self._unbounded <= WAITING_BYTES:
-            if self._consumed:
-                link.consumed(self._consumed)
-                self._consumed = 0
-            if self._pushed:
-                pushed, self._pushed = self._pushed, []
-                for taken in pushed:
-                    taken.set()
-
-    def _count_flush(self, size: int) -> None:
-        self._handed += size
-        counts = self._metrics.mine
-        flushes = counts.flushes
-        flushes.buckets[size.bit_length()] += 1
-        flushes.total += size
-        counts.deliveries += self._uncounted
-        self._uncounted = 0
-
-    def _take_out(self) -> Any:
-        """Take what is to be sent next: the first, and what can be joined to it."""
-        out = self._out
-        taken = [out.popleft()]
-        size = len(taken[0])
-        while out and size + len(out[0]) <= FLUSH_BYTES:
-            size += len(out[0])
-            taken.append(out.popleft())
-        if out:
-            self._unbounded = max(self._unbounded - size, 0)  # a guess: events may have been among it
-        else:
-            self._unbounded = self._spared = 0
-            self._is_warned_of_unsent = False
-        return taken[0] if len(taken) == 1 else self._join(taken)
-
-    def _join(self, outputs: Sequence[Any]) -> Any:
+    @staticmethod
+    def _join(outputs: Sequence[Any]) -> Any:
+        """Make one output of several."""
         return b"".join(outputs)
 
-    def _watch_stall(self, taken: int, *, is_warned: bool) -> None:
-        half_s = self._limits.stall_timeout_s / 2
-        self._timers.tell_later(half_s, self.actor_ref, _StallDue(taken, is_warned))
+    def _flush(self) -> None:
+        """Hand the link what it takes, and see whether it takes enough."""
+        slow = self._outgoing.flush()
+        if slow is not None:
+            self._on_unread(slow)
 
-    @handles(_StallDue)
-    def _on_stall_due(self, message: _StallDue) -> None:
-        unsent = self._link.unsent_bytes
-        taken = self._handed - unsent
-        if unsent == 0 or self._state is _State.CLOSED:
-            self._is_watching_stall = False
-        elif taken != message.taken:
-            self._watch_stall(taken, is_warned=False)
-        elif message.is_warned:
-            logger.warning("x connection %s: it takes nothing any more", self._id, extra=self._ids)
-            self._close_slow("stall")
+    def _on_unread(self, slow: Slow) -> None:
+        if slow is Slow.WARN:
+            self._warn("this connection leaves too much unread and will be closed if that goes on", None)
         else:
-            self._warn("this connection takes nothing and will be closed if that goes on", None)
-            self._watch_stall(taken, is_warned=True)
-
-    def _watch_unsent(self) -> None:
-        """Warn the client, then close: more that no window bounds waits than it may leave waiting."""
-        # What a subscription left may have been taken in part: nobody is closed for more than there is.
-        self._unbounded = min(self._unbounded, sum(map(len, self._out)))
-        counted, limit = self._unbounded - self._spared, self._limits.max_unsent_bytes
-        if counted > limit:
             logger.warning("x connection %s: it leaves too much unread", self._id, extra=self._ids)
             self._close_slow("unsent")
-        elif counted > limit // 2 and not self._is_warned_of_unsent:
-            self._is_warned_of_unsent = True  # until it has taken all
-            self._warn("this connection leaves too much unread and will be closed if that goes on", None)
+
+    @handles(StallDue)
+    def _on_stall_due(self, message: StallDue) -> None:
+        slow = self._outgoing.stall_due(message)
+        if slow is Slow.WARN:
+            self._warn("this connection takes nothing and will be closed if that goes on", None)
+        elif slow is Slow.CLOSE:
+            logger.warning("x connection %s: it takes nothing any more", self._id, extra=self._ids)
+            self._close_slow("stall")
 
     def _warn(self, text: str, thread_id: ThreadId | None) -> None:
         if "warning" not in self._unwanted and self._state is _State.INITIALIZED:
             self._send_notification("warning", {"threadId": thread_id, "message": text})
-
-    def _give_back(self) -> None:
-        """Give the threads the bytes back that the operating system has taken: all that was delivered."""
-        for thread_id in self._owing:
-            subscription = self._subscriptions[thread_id]
-            post(subscription.thread, Progress(self._id, subscription.generation, subscription.taken))
-            subscription.taken = 0
-        self._owing.clear()
 
     @property
     def _ids(self) -> dict[str, int]:
@@ -629,15 +507,15 @@ class Connection(PooledActor):
 
     # The end
 
-    def _finish_if_asked(self) -> None:
+    def _finish(self) -> None:
         if self._state is _State.CLOSING:
             self._close(self._close_with)
-        elif self._is_input_done:
-            self._is_input_done = False
-            if self._on_input_done is None:
-                self._close(NORMAL)
-            else:
-                self._on_input_done()
+            return
+        self._is_input_done = False
+        if self._on_input_done is None:
+            self._close(NORMAL)
+        else:
+            self._on_input_done()
 
     def _close_slow(self, at: str) -> None:
         if self._state is not _State.CLOSED:
@@ -647,6 +525,7 @@ class Connection(PooledActor):
     def _close(self, ending: Ending) -> None:
         if self._state is not _State.CLOSED:
             self._state = _State.CLOSED
+            self._outgoing.close()
             self._link.close(*ending)
 
     def _leave(self) -> None:
@@ -655,12 +534,8 @@ class Connection(PooledActor):
         self._admission.abandon()
         self._metrics.mine.subscriptions -= len(self._subscriptions)
         self._subscriptions.clear()
-        self._owing.clear()
         self._prompts.clear()
-        self._out.clear()
-        for taken in self._pushed:
-            taken.fail(self._disconnected())
-        self._pushed.clear()
+        self._outgoing.abandon(self._disconnected())
         post(self._router, ConnectionClosed(self._id))
 
     def _disconnected(self) -> Disconnected:

@@ -12,8 +12,8 @@ from helpers import Client, methods
 from houses import LocalHouse, Puppets, look_into
 from routing.streams import check_unbroken, counted
 from trunkline import Limits
-from trunkline.connection import FLUSH_BYTES
 from trunkline.listener import WINDOW_BYTES
+from trunkline.outgoing import FLUSH_BYTES
 from trunkline.testing import ManualClock
 from trunkline.transports.closes import TOO_SLOW
 from trunkline.transports.websocket_link import WebSocketLink
@@ -36,7 +36,7 @@ def slow_client(house: LocalHouse, name: str = "slow") -> Client:
 def waiting_bytes(house: LocalHouse, client: Client) -> int:
     """Return the bytes that wait for a client, in its actor and in its link."""
     connection = look_into(house.connection(client))
-    return sum(map(len, connection._out)) + connection._link.unsent_bytes
+    return sum(map(len, connection._outgoing._queue)) + connection._link.unsent_bytes
 
 
 def test_a_subscriber_that_does_not_read_delays_no_other_and_costs_little(
@@ -209,7 +209,7 @@ def test_one_for_whom_too_many_broadcasts_wait_is_closed(
 
     def end_batch_and_count() -> None:
         end_batch()
-        kept.append(len(connection._out))
+        kept.append(len(connection._outgoing._queue))
 
     monkeypatch.setattr(connection, "on_batch_end", end_batch_and_count)
     for _ in range(20):
@@ -269,7 +269,7 @@ def test_one_that_resumes_again_and_again_without_reading_is_kept_little_and_clo
     end_batch = connection.on_batch_end
 
     def count_and_end_batch() -> None:
-        waited.append(sum(map(len, connection._out)))
+        waited.append(sum(map(len, connection._outgoing._queue)))
         end_batch()
         if waited[-1] >= bound or not connection._link.is_open:
             is_over.set()

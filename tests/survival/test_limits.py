@@ -192,7 +192,7 @@ def test_one_for_whom_much_waits_is_warned_before_it_is_closed(serve: Serve) -> 
     slow.initialize()
     connection = look_into(house.connection(slow))
     thread_id = alice.start_thread()
-    while not connection._is_warned_of_unsent:
+    while not connection._outgoing._is_warned_of_unsent:
         alice.request("thread/name/set", threadId=thread_id, name="n" * 1_000_000)
         alice.wait("thread/name/updated")
 
@@ -204,7 +204,7 @@ def test_one_for_whom_much_waits_is_warned_before_it_is_closed(serve: Serve) -> 
     }
     slow.fence()
     assert methods(slow.arrived).count("warning") == 1
-    assert not connection._is_warned_of_unsent, "it has taken all"
+    assert not connection._outgoing._is_warned_of_unsent, "it has taken all"
 
 
 # The handshake of the protocol

@@ -74,11 +74,11 @@ class InProcessSession(Connection):
 
     def _put_answer(self, answer: Settle) -> None:
         self._answers.append(answer)
-        self._put(Parcel((answer,), ANSWER_SIZE))
+        self._outgoing.put(Parcel((answer,), ANSWER_SIZE))
 
     def _send_notification(self, method: str, params: Json) -> None:
         event = Event(0, method, None, measure(params), params, now_ms())
-        self._put(Parcel((Addressed(None, event),), event.size))
+        self._outgoing.put(Parcel((Addressed(None, event),), event.size))
 
     @handles(Deliver)
     def _on_deliver(self, message: Deliver) -> None:
@@ -91,9 +91,10 @@ class InProcessSession(Connection):
         super()._on_broadcast(Broadcast(message.thread_id, chunk, message.frames))
 
     def _put_prompt(self, thread_id: ThreadId, event: Event) -> None:
-        self._put(Parcel((Addressed(thread_id, event),), event.size))
+        self._outgoing.put(Parcel((Addressed(thread_id, event),), event.size))
 
-    def _join(self, outputs: Sequence[Parcel]) -> Parcel:
+    @staticmethod
+    def _join(outputs: Sequence[Parcel]) -> Parcel:
         items = tuple([item for parcel in outputs for item in parcel.items])
         return Parcel(items, sum([parcel.size for parcel in outputs]))
 
