@@ -126,14 +126,17 @@ class Connection(PooledActor):
         on_input_done: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(dispatcher=context.dispatcher)
+        # CPython shares the names of 30 attributes at most among all connections: one more, with those of
+        # every actor, and each idle connection takes 1.3 KB more.
+        self._context = context
         self._limits = context.config.limits
-        self._agent_name = context.agent_name
         self._read_call = context.read_call
-        self._own_methods = context.own_methods
-        self._thread_handle = context.thread_handle
         self._router = router
         self._link = link
         self._framing = link.framing
+        # What the client may do: settled where it came in. An enum is slow to look up, so that is done once.
+        self._access = link.access
+        self._may_answer = Scope.DRIVE in self._access.scopes
         self._id = connection_id
         self._on_input_done = on_input_done
         self._is_input_done = False
@@ -141,7 +144,6 @@ class Connection(PooledActor):
         self._close_with = NORMAL
         self._admission = Admission(self._limits, context.request_slots)
         self._metrics = context.metrics
-        self._status = context.status
         self._outgoing = Outgoing(
             connection_id=connection_id,
             connection=self.actor_ref,
@@ -166,7 +168,7 @@ class Connection(PooledActor):
             self._metrics.mine.opened += 1
             if not post(self._router, ConnectionOpened(self._id, self.actor_ref, self._link.is_remote)):
                 self.stop()  # the server has ended
-            name = self._link.access.named(self._link.name)
+            name = self._access.named(self._link.name)
             logger.info("= connection %s: open, %s", self._id, name, extra=self._ids)
         except BaseException:
             self.on_failure(None, None, None)  # after a failure here it is not called
@@ -253,7 +255,7 @@ class Connection(PooledActor):
                 return
             if self._state is _State.OPENED:
                 raise errors.invalid_request("Not initialized")
-            if method.scope not in self._link.access.scopes:
+            if method.scope not in self._access.scopes:
                 raise errors.forbidden(method.scope.value)
             if not self._is_experimental:
                 check_experimental(method, message.params)
@@ -276,14 +278,15 @@ class Connection(PooledActor):
             method=method,
             params=params,
             is_in_process=self._is_in_process,
-            may_answer=Scope.DRIVE in self._link.access.scopes,
+            may_answer=self._may_answer,
         )
         if not post(self._router, request):
             self._on_refuse(Refuse(message.id, errors.draining()))
 
     def _answer_here(self, request_id: RequestId, method: Method) -> None:
+        context = self._context
         is_status = method.name == STATUS_METHOD
-        result = self._status() if is_status else product_answer(method.name, self._agent_name)
+        result = context.status() if is_status else product_answer(method.name, context.agent_name)
         if result is None:
             raise errors.method_not_found(method.name)
         self._send_result(request_id, result)
@@ -296,11 +299,11 @@ class Connection(PooledActor):
             connection_id=self._id,
             connection=self.actor_ref,
             client=self._client,
-            access=self._link.access,
-            thread=self._thread_handle,
+            access=self._access,
+            thread=self._context.thread_handle,
         )
         try:
-            self._own_methods.begin(method, params, call, request_id, self.actor_ref)
+            self._context.own_methods.begin(method, params, call, request_id, self.actor_ref)
         except RpcError as error:
             self._on_refuse(Refuse(request_id, error))
 
@@ -312,13 +315,12 @@ class Connection(PooledActor):
             text = "x connection %s: an answer to nothing it was asked is ignored"
             logger.info(text, self._id, extra=self._ids)
             return
-        access = self._link.access
-        if Scope.DRIVE not in access.scopes:
+        if not self._may_answer:
             # There is no request of the client's that this would answer: hence the null id.
             self._send_error(None, errors.forbidden(Scope.DRIVE.value))
             return
         if self._prompts.take_answer(message.id):
-            who = access.named(self._link.name)
+            who = self._access.named(self._link.name)
             answer = PromptAnswer(self._id, self.actor_ref, message.id, message.result, message.failed, who)
             post(thread, answer)
 
