@@ -281,11 +281,13 @@ class CodexHome:
         """Return the environment of a `codex` process that uses this configuration.
 
         What it would fetch from elsewhere (plugins, updates) it looks for behind a proxy that is not there.
+        The login shells that it starts find nothing of the developer's, which may take long, or wait for
+        those of another test.
         """
         nowhere = "http://127.0.0.1:9"
         return {
             **os.environ,
-            "CODEX_HOME": str(self.path),
+            **dict.fromkeys(("CODEX_HOME", "HOME"), str(self.path)),
             "RUST_LOG": "warn",
             **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), nowhere),
             **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),

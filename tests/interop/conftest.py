@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from codex_stand_in import CodexHome, app_server_command, codex_binary
-from conftest import Serve
-from houses import LocalHouse
+from houses import LocalHouse, running_server
 
 
 @pytest.fixture
@@ -19,8 +18,9 @@ def codex_home() -> Iterator[CodexHome]:
 
 
 @pytest.fixture
-def codex_house(serve: Serve, codex_home: CodexHome, monkeypatch: pytest.MonkeyPatch) -> LocalHouse:
+def codex_house(codex_home: CodexHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHouse]:
     """A gateway to the real app-server, reached over WebSockets."""
     for name, value in codex_home.environment().items():
         monkeypatch.setenv(name, value)
-    return serve(upstream=app_server_command(), cwd=codex_home.path)
+    with running_server(upstream=app_server_command(), cwd=codex_home.path) as house:
+        yield house  # it ends before its home does, into which the app-server writes

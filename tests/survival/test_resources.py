@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from children import environment
 from cli.processes import command
@@ -86,33 +88,27 @@ def _connected(host: str, port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_server_whose_streams_are_closed_serves(closed: str, tmp_path: Any) -> None:
-    # It cannot say where it listens, so it is told.
-    port = _free_port()
-    line = " ".join(command("serve", "--agent", "script", "--listen", f"ws://127.0.0.1:{port}"))
+def test_a_server_whose_streams_are_closed_serves(closed: str, tmp_path: Path) -> None:
+    # It cannot say where it listens, so it is told: a path, which nobody else can take meanwhile.
+    url = f"unix://{tmp_path}/t.sock"
+    line = " ".join(command("serve", "--agent", "script", "--listen", url))
     process = subprocess.Popen(["/bin/sh", "-c", f"exec {line} {closed}"], env=environment(), cwd=tmp_path)
     with process:
         try:
-            _retry(lambda: is_well(f"ws://127.0.0.1:{port}"))
+            _retry(lambda: is_well(url))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def _retry(do: Callable[[], None]) -> None:
+    """Do it once there is somebody who listens, and is ready: until then he answers with 503."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return do()
-        except OSError:
+        except (OSError, InvalidStatus):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
