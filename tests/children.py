@@ -19,7 +19,8 @@ HOOKS = Path(__file__).parent / "traffic" / "hooks"
 TRAFFIC = "TESTS_TRAFFIC"
 """The variable that names the directory in which children record their traffic; unset, they do not."""
 
-_DEVELOPERS = ("TRUNKLINE_", "NO_COLOR", "PYTHONPATH")
+_DEVELOPERS = ("TRUNKLINE_", "NO_COLOR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+"""What is not handed on; the last, as hundreds of children would each compile all that they import."""
 
 
 def python_path(*first: Path | str) -> str:

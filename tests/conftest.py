@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,14 +20,37 @@ pytest_plugins = ["traffic.plugin"]
 Serve = Callable[..., LocalHouse]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Have no workers for what somebody runs by hand: its output and its debugger belong on the terminal."""
+    is_broad = all(Path(each).is_dir() for each in config.args)
+    return None if is_broad and config.getoption("capture") != "no" else 0
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _servers_keep_out_of_the_users_files() -> None:
     os.environ["TRUNKLINE_STORE"] = "memory"  # for commands, and for child processes
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    # What a script runs in the background ignores it, and so would all children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def _no_actor_and_no_thread_of_ours_is_left(nothing_left: None) -> None:
     pass
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that is the test's alone: whoever else takes a free one passes it by, listened on or not."""
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: so they may share it
+        keeper.bind(("127.0.0.1", 0))
+        number: int = keeper.getsockname()[1]
+        yield number
 
 
 @pytest.fixture

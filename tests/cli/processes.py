@@ -72,7 +72,6 @@ class Server:
         assert self.process.stderr is not None
         self.announcement = [self.process.stderr.readline() for _ in range(self._announced)]
         self.url = self.announcement[0].removeprefix("listening on: ").strip()
-        self.port = int(self.url.rpartition(":")[2])
         return self
 
     def __exit__(

@@ -304,15 +304,8 @@ def test_our_own_close_is_no_news_and_may_be_repeated(heard: Heard) -> None:
 # Not getting in
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = listener.getsockname()[1]
-    assert isinstance(port, int)
-    return port
-
-
-def test_a_port_where_nobody_listens() -> None:
-    url = f"ws://127.0.0.1:{free_port()}"
+def test_a_port_where_nobody_listens(port: int) -> None:
+    url = f"ws://127.0.0.1:{port}"
     with pytest.raises(ConnectFailed) as error:
         open_client(url, lambda _: None)
     assert str(error.value) == f"cannot connect to {url}: connection refused"

@@ -186,26 +186,26 @@ def test_a_connection_that_is_lost_again_and_again_comes_back(server: Server) ->
 # A server that ends
 
 
-def test_a_server_that_is_restarted_has_the_thread_still(store: list[str]) -> None:
-    with Server("--agent", "script", *store) as first, attached(first.url) as terminal:
+def test_a_server_that_is_restarted_has_the_thread_still(store: list[str], port: int) -> None:
+    with Server("--agent", "script", *store, port=port) as first, attached(first.url) as terminal:
         terminal.enter("text before")
         terminal.wait_for("\nbefore\n>")
         first.stop()
         terminal.wait_for(f"{LOST} (closed with 1001, server is stopping; reconnect in 5 s and resume)", AWAY)
-        with Server("--agent", "script", *store, port=first.port):
+        with Server("--agent", "script", *store, port=port):
             terminal.wait_for("connected again: one missed event")  # the thread is loaded again
             terminal.enter("text after")
             screen = terminal.wait_for("\nafter\n>")
             assert screen.count("\nbefore\n") == 1
 
 
-def test_a_server_that_is_killed_in_a_turn_gives_a_snapshot_of_it(store: list[str]) -> None:
-    with Server("--agent", "script", *store) as first, attached(first.url) as terminal:
+def test_a_server_that_is_killed_in_a_turn_gives_a_snapshot_of_it(store: list[str], port: int) -> None:
+    with Server("--agent", "script", *store, port=port) as first, attached(first.url) as terminal:
         terminal.enter("\x1b[200~text kept\nask rm\n\x1b[201~")
         terminal.wait_until(lambda screen: ASKED.search(screen) is not None, "to ask")
         first.kill()
         terminal.wait_for(LOST, AWAY)
-        with Server("--agent", "script", *store, port=first.port):
+        with Server("--agent", "script", *store, port=port):
             terminal.wait_for("connected again: a snapshot,", "\nturn interrupted\n>")
             terminal.enter("text after")
             screen = terminal.wait_for("\nafter\n>")
@@ -213,14 +213,14 @@ def test_a_server_that_is_killed_in_a_turn_gives_a_snapshot_of_it(store: list[st
             assert "Allow?" not in screen
 
 
-def test_a_thread_that_went_with_its_server_is_one_line() -> None:
-    with Server("--agent", "script") as first, attached(first.url) as terminal:
+def test_a_thread_that_went_with_its_server_is_one_line(port: int) -> None:
+    with Server("--agent", "script", port=port) as first, attached(first.url) as terminal:
         terminal.enter("text before")
         terminal.wait_for("\nbefore\n>")
         thread_id = thread_of(terminal)
         first.kill()
         terminal.wait_for(AWAY)
-        with Server("--agent", "script", port=first.port):
+        with Server("--agent", "script", port=port):
             assert terminal.wait_end() == 1
         _, _, last = terminal.text.replace("\n", "").partition("Error: ")
         assert last.startswith(f"the server is back, but thread {thread_id} is not: no rollout found ")
@@ -246,28 +246,30 @@ def test_a_pipe_gets_every_byte_once(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_pipe_goes_on_with_its_next_line_over_a_kill(store: list[str]) -> None:
-    with Server("--agent", "script", *store) as first, piped(first.url) as process:
+def test_a_pipe_goes_on_with_its_next_line_over_a_kill(store: list[str], port: int) -> None:
+    with Server("--agent", "script", *store, port=port) as first, piped(first.url) as process:
         feed(process, "text one\n")
         assert read_line(process) == "one\n"
         first.kill()
         wait_error(process, LOST)
         feed(process, "text two\n")
-        with Server("--agent", "script", *store, port=first.port):
+        with Server("--agent", "script", *store, port=port):
             assert read_line(process) == "two\n"
             assert process.stdin is not None
             process.stdin.close()
             assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_pipe_whose_turn_was_cut_by_a_kill_says_so_and_exits_1(store: list[str], tmp_path: Path) -> None:
+def test_a_pipe_whose_turn_was_cut_by_a_kill_says_so_and_exits_1(
+    store: list[str], tmp_path: Path, port: int
+) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with Server(*store) as first, piped(first.url, "--yes") as process:
+    with Server(*store, port=port) as first, piped(first.url, "--yes") as process:
         feed(process, f"echo begun; read line < {fifo}\necho after\n")
         assert read_line(process) == "begun\n"
         first.kill()
-        with Server(*store, port=first.port):
+        with Server(*store, port=port):
             assert process.stdin is not None
             process.stdin.close()
             assert read_line(process) == "after\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +19,6 @@ QUESTION = "Would you like to run the following command?"
 COMMAND = "echo from all > note"
 
 
-def free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        port: int = any_socket.getsockname()[1]
-        return port
-
-
 def leave_it_to_others(_method: str, _params: dict[str, Any] | None) -> dict[str, Any]:
     """Answer a prompt with what is no answer: it stays open as long as somebody else may give one."""
     return {}
@@ -37,8 +29,10 @@ def new_place(place: Path, name: str) -> Path:
     return place / name
 
 
-def test_two_terminals_and_the_sdk_share_a_thread_of_codex(codex_home: CodexHome, tmp_path: Path) -> None:
-    url = f"ws://127.0.0.1:{free_port()}"
+def test_two_terminals_and_the_sdk_share_a_thread_of_codex(
+    codex_home: CodexHome, tmp_path: Path, port: int
+) -> None:
+    url = f"ws://127.0.0.1:{port}"
     upstream = shlex.join(app_server_command())
     work = new_place(tmp_path, "work")
     with sdk_client(

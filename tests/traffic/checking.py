@@ -14,20 +14,12 @@ import codex_models
 from traffic.reading import Record, Recording, texts_of
 from traffic.recording import RECEIVED
 from traffic.shapes import SUBJECTS, shape_of
+from traffic.tally import Kind, Tally
 
 __all__ = ["Checker", "Unreadable"]
 
 _REMEMBERED = 64
 """Sends that are told again: what is sent to all subscribers is sent in a row."""
-
-
-class Kind(NamedTuple):
-    """What a message is."""
-
-    name: str
-    """Such as `turn/started`, or `answer to turn/start`."""
-    has_model: bool
-    """Whether Codex has a model of it."""
 
 
 class Unreadable(NamedTuple):
@@ -47,12 +39,10 @@ class Checker:
     """Checks recordings, and counts what was in them."""
 
     def __init__(self) -> None:
-        self.counts: Counter[Kind] = Counter()
-        """The readable messages, and those that have no model."""
-        self.validated = 0
-        """How many messages were validated: each of the others had the shape of one of them."""
-        self.senders: set[Recording] = set()
-        """Those in which something was sent."""
+        self.tally = Tally()
+        """What was checked so far."""
+        # The recordings in which something was sent.
+        self._senders: set[Recording] = set()
         # The shapes that are readable; of answers also the methods, one of which has that answer.
         self._shapes: set[tuple[tuple[str, ...], bytes]] = set()
         # The last sends without an answer in them, and what they consist of.
@@ -65,11 +55,13 @@ class Checker:
             if record.kind == RECEIVED:
                 _note_request(recording, record)
                 continue
-            self.senders.add(recording)
+            self._senders.add(recording)
             if (known := self._sends.get(record.data)) is not None:
-                self.counts.update(known)
+                self.tally.counts.update(known)
             else:
                 unreadable += self._check_send(recording, record)
+        self.tally.senders = len(self._senders)
+        self.tally.unreadable += len(unreadable)
         return unreadable
 
     def _check_send(self, recording: Recording, record: Record) -> list[Unreadable]:
@@ -89,7 +81,7 @@ class Checker:
                 kinds[self._check_message(message, methods, text)] += 1
             except (AssertionError, ValueError) as error:  # a ValueError if it is not even JSON
                 unreadable.append(Unreadable(methods[0] if methods else "", str(error), recording.program))
-        self.counts.update(kinds)
+        self.tally.counts.update(kinds)
         if not has_answer and not unreadable:
             self._remember(record.data, kinds)
         return unreadable
@@ -114,7 +106,7 @@ class Checker:
         return Kind(name, has_model=True)
 
     def _validate(self, text: bytes, methods: tuple[str, ...]) -> None:
-        self.validated += 1
+        self.tally.validated += 1
         codex_models.check_message(json.loads(text), methods)
 
     def _remember(self, data: bytes, kinds: Counter[Kind]) -> None:

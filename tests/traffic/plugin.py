@@ -2,6 +2,8 @@
 
 A test fails if a server has sent what Codex cannot read. One in which that is meant to happen says so:
 `@pytest.mark.beyond_codex("thread/closed", because="…")` names the methods, and fails if it does not happen.
+
+Where the tests run in workers, each does that for its own tests and their children, and hands over its count.
 """
 
 from __future__ import annotations
@@ -21,28 +23,40 @@ from children import HOOKS, TRAFFIC
 from traffic.checking import Checker, Unreadable
 from traffic.reading import Recordings
 from traffic.recording import Recorder
+from traffic.tally import Tally
 from traffic.tap import tap_servers
 
 _SHOWN = 5
 """Unreadable messages that a failure shows."""
 
+_HANDED_OVER = "traffic"
+"""The tally of a worker, among what it hands over at its end."""
+
 _HAS_PASSED = pytest.StashKey[bool]()
 
 
 class Traffic:
-    """What the servers of a run have sent: here, and in all children with an environment from here."""
+    """What the servers of a run have sent: here, and in all children with an environment from here.
 
-    def __init__(self) -> None:
+    Args:
+        program: what this process is called where something bad was sent.
+
+    """
+
+    def __init__(self, program: str) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="traffic-"))
-        self._recorder = Recorder(self._directory)
+        self._recorder = Recorder(self._directory, program)
         self._recordings = Recordings(self._directory)
         self._patch = pytest.MonkeyPatch()
         self._patch.setenv(TRAFFIC, str(self._directory))
         self._patch.setenv("PYTHONPATH", str(HOOKS), prepend=os.pathsep)
         self._checker = Checker()
-        self._unreadable = 0
-        self._meant = 0
         tap_servers(self._recorder)
+
+    @property
+    def tally(self) -> Tally:
+        """What was checked so far."""
+        return self._checker.tally
 
     def take(self) -> list[Unreadable]:
         """Check what has been sent since the last time, and return what Codex cannot read."""
@@ -50,7 +64,6 @@ class Traffic:
         unreadable: list[Unreadable] = []
         for recording, records in self._recordings.read():
             unreadable += self._checker.check(recording, records)
-        self._unreadable += len(unreadable)
         return unreadable
 
     def judge(self, item: pytest.Item, unreadable: Sequence[Unreadable]) -> None:
@@ -58,7 +71,7 @@ class Traffic:
         mark = item.get_closest_marker("beyond_codex")
         meant: set[str] = set() if mark is None else set(mark.args)
         wrong = [each for each in unreadable if each.method not in meant]
-        self._meant += len(unreadable) - len(wrong)
+        self.tally.meant += len(unreadable) - len(wrong)
         if wrong:
             pytest.fail("\n".join(map(str, wrong[:_SHOWN])), pytrace=False)
         missing = meant.difference(each.method for each in unreadable)
@@ -72,32 +85,41 @@ class Traffic:
         self._recorder.close()
         shutil.rmtree(self._directory)
 
-    def summary(self) -> str:
-        """Return the line that says what was checked."""
-        counts = self._checker.counts
-        without = sum(number for kind, number in counts.items() if not kind.has_model)
-        messages = counts.total() - without + self._unreadable
-        kinds = sum(kind.has_model for kind in counts)
-        bad = self._unreadable - self._meant
-        verdict = f"{bad:,} unreadable" if bad else "all readable"
-        if self._meant:
-            verdict += f" but {self._meant} that are meant not to be"
-        return (
-            f"codex models: {messages:,} messages of {kinds} kinds "
-            f"from {len(self._checker.senders)} processes, {verdict}: "
-            f"{self._checker.validated:,} stand for all; {without:,} more have no model"
-        )
-
 
 _running: list[Traffic] = []
 """The traffic that is recorded, if any is: what an audit hook sees cannot be handed to it."""
 
 
-def pytest_configure() -> None:
-    """Begin to record, if there is something to check by."""
-    if codex_models.are_installed():
-        _running.append(Traffic())
+_tallies: list[Tally] = []
+"""What was checked, by each of the processes that ran tests."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to record where tests run, if there is something to check by."""
+    if codex_models.are_installed() and not _has_workers(config):
+        _running.append(Traffic(" ".join(["pytest", *config.invocation_params.args])))
         sys.addaudithook(_see_child)
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    return bool(config.getoption("dist", "no") != "no")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Have what was checked counted, in this process or in the one that it works for."""
+    for traffic in _running:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_HANDED_OVER] = traffic.tally.plain()
+        else:
+            _tallies.append(traffic.tally)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has counted. One that was lost hands nothing over, and fails the run."""
+    handed_over = getattr(node, "workeroutput", {})
+    if _HANDED_OVER in handed_over:
+        _tallies.append(Tally.from_plain(handed_over[_HANDED_OVER]))
 
 
 def pytest_unconfigure() -> None:
@@ -129,10 +151,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was checked."""
-    for traffic in _running:
-        terminalreporter.write_line(traffic.summary())
-    if not _running:
+    """Say how much was checked, by all processes together."""
+    if codex_models.are_installed():
+        terminalreporter.write_line(str(sum(_tallies, Tally())))
+    else:
         terminalreporter.write_line("codex models: nothing is validated without the packages of [interop]")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sys
 import threading
 import time
 from itertools import count
@@ -44,15 +43,16 @@ class Recorder:
 
     Args:
         directory: where.
+        program: the command line of this process.
 
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, program: str) -> None:
         self._lock = threading.Lock()
         name = f"{time.time_ns()}-{os.getpid()}"
         self._paths = (directory / f"{name}-{number:06}" for number in count())
         self._fd = self._open()
-        self.record(PROGRAM, 0, " ".join(sys.argv).encode(errors="replace"))
+        self.record(PROGRAM, 0, program.encode(errors="replace"))
 
     def record(self, kind: bytes, connection: int, data: bytes) -> None:
         """Append a record."""

@@ -7,9 +7,10 @@ import json
 import pytest
 
 import codex_models
-from traffic.checking import Checker, Kind
+from traffic.checking import Checker
 from traffic.reading import Record, Recording
 from traffic.recording import LINES, RECEIVED
+from traffic.tally import Kind
 
 pytestmark = pytest.mark.skipif(
     not codex_models.are_installed(), reason="needs the packages of the extra: pip install '.[interop]'"
@@ -44,8 +45,8 @@ def test_every_message_is_counted_and_of_those_of_a_shape_one_is_validated() -> 
     records = [sent(closed("a")), sent(closed("b"), closed("c")), sent(closed("a"))]
 
     assert checker.check(Recording(), records) == []
-    assert checker.counts == {Kind("thread/closed", has_model=True): 4}
-    assert checker.validated == 1
+    assert checker.tally.counts == {Kind("thread/closed", has_model=True): 4}
+    assert checker.tally.validated == 1
 
 
 def test_each_unreadable_message_is_found_also_among_others_and_again() -> None:
@@ -97,7 +98,7 @@ def test_what_codex_has_no_model_of_is_counted_apart() -> None:
     own = {"method": "acme/said", "params": {}}
 
     assert checker.check(Recording(), [asked("acme/say"), sent(own, answered([]))]) == []
-    assert checker.counts == {
+    assert checker.tally.counts == {
         Kind("acme/said", has_model=False): 1,
         Kind("answer to acme/say", has_model=False): 1,
     }

@@ -45,7 +45,7 @@ def _tap() -> None:
         from traffic.tap import tap_servers
     finally:
         sys.path.remove(tests)
-    tap_servers(Recorder(Path(os.environ["TESTS_TRAFFIC"])))
+    tap_servers(Recorder(Path(os.environ["TESTS_TRAFFIC"]), " ".join(sys.argv)))
 
 
 if "TESTS_TRAFFIC" in os.environ:
