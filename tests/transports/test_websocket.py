@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 
 import pytest
 from websockets.sync.client import connect
@@ -13,6 +14,7 @@ from transports.links import PATIENCE_S, Listen, Recorder, Recorders, get
 from transports.raw import BINARY, CONT, PING, PONG, TEXT, Frame, RawClient, fence, frame, request
 from trunkline.transports.base import Link
 from trunkline.transports.framing import TEXT_FRAMING
+from trunkline.transports.loop import IoLoop
 from trunkline.transports.protocol import logger as protocol_logger
 from trunkline.transports.websocket import WebSocketLimits
 from trunkline.transports.websocket_link import WebSocketLink
@@ -234,26 +236,32 @@ def test_reading_stops_while_the_client_does_not_take_what_is_sent(listen: Liste
 
 
 def test_reading_goes_on_when_another_thread_has_sent_the_last_of_what_was_unsent(
-    listen: Listen, echoes: Recorders
+    listen: Listen, echoes: Recorders, loop: IoLoop
 ) -> None:
+    limit = 1000
     links = Recorders()
-    listener, other = listen(links), listen(echoes)
+    listener, other = listen(links, limits=WebSocketLimits(max_unsent_bytes_to_read=limit)), listen(echoes)
     with RawClient(listener).upgrade() as client:
         recorder = links.next()
         link = recorder.link
         assert isinstance(link, WebSocketLink)
         turns = link._outbox._queue
-        data, count = TEXT_FRAMING.frame(b"x" * 100_000), 0
-        while link.unsent_bytes <= WebSocketLimits().max_unsent_bytes_to_read:
-            link.send(data)
-            count += len(data)
-        fence(other, echoes)
+        data, count = TEXT_FRAMING.frame(b"x" * 4000), 0
+        while link.unsent_bytes <= limit:  # what is on its way may make room for all that waits
+            while link.unsent_bytes <= limit:
+                link.send(data)
+                count += len(data)
+            fence(other, echoes)
         client.send(frame(TEXT, b"are you there"))
-        turns.hold()  # as a thread that is about to write
+        loop.call_soon(turns.hold)  # as a thread that is about to write; the loop has no turn meanwhile
+        fence(other, echoes)
         client.read(count - link.unsent_bytes)
-        fence(other, echoes)  # the loop has found the socket writable, and the turn taken
+        deadline = time.monotonic() + PATIENCE_S
+        while not turns._items:  # until the loop has found the socket writable, and the turn taken
+            assert time.monotonic() < deadline
+            fence(other, echoes)
         turns.release()
-        assert not link.unsent_bytes
+        assert not link.unsent_bytes  # few enough for a socket that is writable
 
         assert get(recorder.texts) == "are you there"
 
