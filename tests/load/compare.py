@@ -147,7 +147,7 @@ def many_threads(duration: str, rounds: int) -> str:
     for _ in range(rounds):
         one.append(fanout(ours, duration)["deliveries/s"])
         with ours() as target:
-            # A turn in every thread is twenty million deliveries: the first seconds are the start of it.
+            # A turn in every thread is a hundred million deliveries: all stream when measuring begins.
             result = load(target, "threads", "--duration", "20s")
         many.append(result["deliveries"]["perSecond"])
         cpu.append(result["server"]["cpuUsPerDelivery"])
