@@ -22,6 +22,7 @@ from trunkline.errors import ConfigError, Disconnected, RpcError, ServerStopped
 from trunkline.futures import Future
 from trunkline.messages import PushNotification, Ref, Refuse, Reply
 from trunkline.protocol import errors
+from trunkline.protocol.envelope import encode_error
 from trunkline.protocol.methods import Answerer, Method
 from trunkline.protocol.own_names import check_own_name
 from trunkline.protocol.params import ClientInfo, EmptyParams, convert_to
@@ -257,7 +258,7 @@ def _answer(connection: Ref, request_id: RequestId, name: str, outcome: Callable
     try:
         result = plain(outcome())
     except RpcError as error:
-        post(connection, Refuse(request_id, error))
+        post(connection, Refuse(request_id, _writable(error, name)))
     except (Disconnected, ServerStopped):  # there is nobody to answer, or soon will not be
         post(connection, Refuse(request_id, errors.draining()))
     except BaseException:
@@ -265,6 +266,16 @@ def _answer(connection: Ref, request_id: RequestId, name: str, outcome: Callable
         post(connection, Refuse(request_id, errors.internal()))
     else:
         post(connection, Reply(request_id, result))
+
+
+def _writable(error: RpcError, name: str) -> RpcError:
+    """Return a handler's error, or another one if a connection could not write it."""
+    try:
+        encode_error(None, error)
+    except Exception:
+        logger.exception("x method %s: its handler's error cannot be written as JSON", name)
+        return errors.internal()
+    return error
 
 
 def _params_type(handler: object) -> Any:

@@ -196,7 +196,9 @@ class AgentSlot:
         except TurnInterrupted:
             status = "interrupted"
         except TurnFailed as error:
-            message = str(error) or "the agent gave no reason"
+            # A path in it may have bytes that are no text: these are shown as escapes.
+            reason = str(error).encode(errors="backslashreplace").decode()
+            message = reason or "the agent gave no reason"
         except BaseException as error:
             # Also a SystemExit: an agent ends its turn and nothing else.
             logger.exception("x thread %s: the agent raised in turn %s", *_ids(turn), extra=_fields(turn))

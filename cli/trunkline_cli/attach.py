@@ -249,11 +249,13 @@ def _console(palette: Palette) -> Console:
 
 
 def _current_directory() -> str | None:
-    """Return where we are; None if that directory is gone."""
+    """Return where we are; None if that directory is gone, or its name is no text that JSON can say."""
     try:
-        return str(Path.cwd())
-    except FileNotFoundError:
+        directory = str(Path.cwd())
+        directory.encode()
+    except (FileNotFoundError, UnicodeEncodeError):
         return None
+    return directory
 
 
 class _ConsoleHandler(logging.Handler):

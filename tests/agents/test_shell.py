@@ -223,7 +223,6 @@ def test_a_directory_that_is_a_file_fails_the_item_and_says_so(shell: ShellAgent
     [
         ("echo \0", "embedded null byte"),
         ("echo " + 300_000 * "x", "Argument list too long"),
-        ("echo \ud800", "surrogates not allowed"),
     ],
 )
 def test_a_command_that_no_shell_can_be_given_fails_the_item(

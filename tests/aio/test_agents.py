@@ -206,20 +206,25 @@ def test_it_asks_the_user_changes_files_and_takes_steers(serve: Serve, loop: Loo
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [(None, "the agent failed with TypeError"), ("\ud800", "the agent told a delta that cannot be written")],
+    ids=["no string", "a lone surrogate"],
+)
 def test_what_cannot_be_written_fails_the_turn_even_if_it_comes_to_light_later(
-    serve: Serve, loop: Loop, goes_on: bool
+    serve: Serve, loop: Loop, wrong: Any, error: str, goes_on: bool
 ) -> None:
     async def answer(turn: AsyncTurn) -> None:
         item_id = await turn.start_item("agentMessage", text="")
         await turn.add_delta(item_id, "good")
-        await turn.add_delta(item_id, None)  # type: ignore[arg-type]
+        await turn.add_delta(item_id, wrong)
         await turn.add_delta(item_id, "behind a hole")
         if goes_on:
             await turn.complete_item(item_id)
 
     turn = run(client_of(serve, loop, answer))
     assert turn["status"] == "failed"
-    assert turn["error"]["message"] == "the agent failed with TypeError"
+    assert turn["error"]["message"].startswith(error)
     assert texts(turn) == ["good"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import socket
@@ -153,6 +154,17 @@ def test_a_directory_that_is_gone_is_one_line(tmp_path: Path) -> None:
     assert result.stderr == (
         "Error: cannot start the thread: "
         "the server's working directory is gone, and no `cwd` given (-32600)\n"
+    )
+
+
+def test_a_directory_whose_name_is_no_text_is_one_line(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    directory.mkdir()
+    result = in_shell("echo 'text hello' | $TRUNKLINE attach --agent script", directory)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: cannot start the thread: "
+        "the server's working directory is one whose name is no text, and no `cwd` given (-32600)\n"
     )
 
 

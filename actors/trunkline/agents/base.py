@@ -30,9 +30,10 @@ from trunkline.agents.events import (
     TurnEvent,
 )
 from trunkline.clock import Clock
-from trunkline.errors import TurnInterrupted
+from trunkline.errors import TurnFailed, TurnInterrupted
 from trunkline.protocol.ids import uuid7
-from trunkline.types import JsonObject, ThreadId, TurnId
+from trunkline.protocol.values import check_value
+from trunkline.types import Json, JsonObject, ThreadId, TurnId
 
 __all__ = [
     "Agent",
@@ -148,7 +149,9 @@ class Turn:
     """The handle an agent works with. Made by the thread; one for each turn.
 
     Unless said otherwise a method is for the agent's own threads, and raises `TurnInterrupted` once
-    the turn has been interrupted. Methods that emit wait while the thread is too far behind.
+    the turn has been interrupted. Methods that emit wait while the thread is too far behind, and raise
+    `TurnFailed` for what cannot be written as JSON, such as a text with a lone surrogate: nothing was told
+    then, and the turn fails unless the agent catches it.
 
     Examples:
         >>> def answer(turn: Turn) -> None:
@@ -304,9 +307,15 @@ class Turn:
         self.emit(ItemCompleted(self.turn_id, item_id, changes))
 
     def emit(self, event: TurnEvent) -> None:
-        """Tell the thread `event`."""
+        """Tell the thread `event`.
+
+        Raises:
+            TurnFailed: what is in it cannot be written as JSON. Nothing was told.
+
+        """
         if self._interrupted.is_set():
             raise TurnInterrupted
+        _check(event)
         self._emit(event)
 
     def message(self, *, phase: str | None = None) -> AgentMessage:
@@ -559,6 +568,26 @@ class FileChangeItem:
 def input_text(input: Sequence[JsonObject]) -> str:  # noqa: A002  # the wire's word
     """Return the text parts of a user input, one to a line."""
     return "\n".join(part["text"] for part in input if part.get("type") == "text")
+
+
+def _check(event: TurnEvent) -> None:
+    """See that an event can be written: its actor would fail over it, and so end the thread for everybody."""
+    what: str
+    told: Json
+    if isinstance(event, ItemDelta):
+        what, told = "a delta", event.joined
+    elif isinstance(event, ItemStarted):
+        what, told = "an item", event.item
+    elif isinstance(event, ItemCompleted):
+        what, told = "a change to an item", event.changes
+    elif isinstance(event, PromptRaised):
+        what, told = "a prompt", {event.method: event.params}
+    else:
+        return
+    try:
+        check_value(told)
+    except TypeError as error:
+        raise TurnFailed(f"the agent told {what} that cannot be written as JSON: {error}") from error
 
 
 def _decision(answer: Answer) -> Decision:

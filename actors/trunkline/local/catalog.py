@@ -35,6 +35,7 @@ from trunkline.protocol import errors
 from trunkline.protocol.ids import is_uuid, parse_uuid
 from trunkline.protocol.params import ForkParams, LoadedListParams, ThreadListParams, ThreadStartParams
 from trunkline.protocol.product import check_start
+from trunkline.protocol.values import check_value
 from trunkline.store.base import (
     ForkThread,
     ItemsListed,
@@ -273,8 +274,11 @@ def _reply(request: Request, result: Json) -> None:
 def _current_directory(params: ThreadStartParams) -> Path:
     """Return the directory of this process, to which a thread's may be relative."""
     try:
-        return Path.cwd()
-    except FileNotFoundError:
+        directory = Path.cwd()
+        check_value(str(directory))
+    except (FileNotFoundError, TypeError) as error:
         if params.cwd is not None and Path(params.cwd).is_absolute():
             return Path("/")
-        raise errors.invalid_request("the server's working directory is gone, and no `cwd` given") from None
+        why = "gone" if isinstance(error, FileNotFoundError) else "one whose name is no text"
+        raise errors.invalid_request(f"the server's working directory is {why}, and no `cwd` given") from None
+    return directory

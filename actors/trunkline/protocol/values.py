@@ -13,7 +13,16 @@ import orjson
 
 from trunkline.types import Json, JsonObject
 
-__all__ = ["Encoded", "fragment", "given", "is_too_deep", "measure", "plain", "plain_object"]
+__all__ = [
+    "Encoded",
+    "check_value",
+    "fragment",
+    "given",
+    "is_too_deep",
+    "measure",
+    "plain",
+    "plain_object",
+]
 
 MOST_LEVELS = 254
 """Levels that `orjson` writes, though it reads 1,024."""
@@ -85,7 +94,6 @@ def measure(value: Json) -> int:
 def _measure(value: Json, levels: int) -> int:
     kind = type(value)
     if kind is str:
-        # A lone surrogate is no text: encoding it raises UnicodeEncodeError.
         return 2 + (len(value) if value.isascii() else len(_utf8(value)))
     if kind is dict:
         if not levels:
@@ -94,7 +102,7 @@ def _measure(value: Json, levels: int) -> int:
         for key, each in value.items():
             if type(key) is not str:
                 raise TypeError(f"the keys of an object must be strings, not {type(key).__name__}")
-            size += len(key) + 4 + _measure(each, levels - 1)
+            size += (len(key) if key.isascii() else len(_utf8(key))) + 4 + _measure(each, levels - 1)
         return size
     if kind is list or kind is tuple:
         if not levels:
@@ -114,6 +122,16 @@ def _measure(value: Json, levels: int) -> int:
     return len(orjson.dumps(value))  # dates, enums and the like, which it knows how to write
 
 
+def check_value(value: Json) -> None:
+    """See that `value` can be written as JSON, inside what others are sent.
+
+    Raises:
+        TypeError: it cannot. The text says why.
+
+    """
+    _measure(value, MOST_LEVELS - OUTER_LEVELS)
+
+
 def plain(value: object) -> Json:
     """Return a copy of `value` made of dicts, lists, strings, numbers, bools and None. Any thread.
 
@@ -128,7 +146,7 @@ def plain(value: object) -> Json:
         copy = msgspec.to_builtins(value)
     except RecursionError:
         raise TypeError(_TOO_DEEP) from None
-    _measure(copy, MOST_LEVELS - OUTER_LEVELS)
+    check_value(copy)
     return copy
 
 
@@ -175,5 +193,6 @@ def _decode(value: Any) -> Json:
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
-    except UnicodeEncodeError:
-        raise TypeError("a string with a lone surrogate, which is no text") from None
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(text[error.start]):04X} at {error.start}"
+        raise TypeError(f"a string with a lone surrogate ({found}), which is no text") from None
