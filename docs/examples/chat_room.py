@@ -48,6 +48,8 @@ def main() -> None:
         for name in ("ann", "ben", "eve"):
             members[name].request("chat/say", {"room": room, "text": f"hello from {name}"}).get(timeout=10)
         for member in members.values():
+            # The answer comes behind all that was said before: nobody leaves with something unheard.
+            member.request("thread/loaded/list").get(timeout=10)
             member.close()
         for name, member in members.items():
             heard = [
