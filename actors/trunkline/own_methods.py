@@ -272,8 +272,8 @@ def _writable(error: RpcError, name: str) -> RpcError:
     """Return a handler's error, or another one if a connection could not write it."""
     try:
         encode_error(None, error)
-    except Exception:
-        logger.exception("x method %s: its handler's error cannot be written as JSON", name)
+    except Exception as failure:  # without its traceback: that has the error's own text in it
+        logger.error("x method %s: its handler's error cannot be written as JSON: %s", name, failure)
         return errors.internal()
     return error
 

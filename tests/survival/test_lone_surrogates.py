@@ -82,7 +82,11 @@ def test_two_halves_of_a_character_are_no_text_in_two_deltas(serve: Serve) -> No
     [
         (lambda turn: turn.start_item("acme", thing=object()), "an item that cannot be written as JSON: "),
         (lambda turn: turn.start_item("acme", map={1: 2}), "the keys of an object must be strings"),
-        (lambda turn: turn.add_delta(turn.message().item_id, b"hello"), "the agent failed with TypeError"),
+        (
+            lambda turn: turn.add_delta(turn.message().item_id, b"hello"),
+            "a delta that cannot be written as JSON: ",
+        ),
+        (lambda turn: turn.add_delta(turn.message().item_id, 5), "the agent failed with TypeError"),
     ],
 )
 def test_an_agent_that_tells_what_json_has_not_fails_its_turn_and_the_thread_goes_on(
@@ -187,7 +191,9 @@ def test_an_error_of_a_handlers_that_cannot_be_written_is_logged_and_answered_as
 
     alice = house.connect("alice")
     assert alice.refused("acme/refuse") == {"code": -32603, "message": "Internal error"}
-    assert "x method acme/refuse: its handler's error cannot be written as JSON" in caplog.messages
+    why = "x method acme/refuse: its handler's error cannot be written as JSON: "
+    assert [message for message in caplog.messages if message.startswith(why)]
+    assert LONE not in caplog.text
     assert alice.request("thread/loaded/list")["data"] == []
 
 
