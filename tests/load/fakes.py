@@ -17,6 +17,8 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from trunkline_cli.load import messages
+from trunkline_cli.load.client import Wait
+from trunkline_cli.load.coordinator import Coordinator
 from trunkline_cli.load.model import Scenario
 from trunkline_cli.load.parse import parse_scenario
 from trunkline_cli.load.result import Result
@@ -226,24 +228,53 @@ def running(fake: FakeServer) -> Iterator[FakeServer]:
 
 
 def scenario(text: str, **members: str) -> Scenario:
-    """Read a scenario. What is not said about its times is short where a run lasts as long as they say."""
-    duration = "200ms" if '"stay"' in text else "10s"
-    times = {"duration": duration, "timeout": "5s", "drain": "1s", **members}
+    """Read a scenario, with times that are said or that no passing run needs."""
+    times = {"duration": "30s", "timeout": "5s", "drain": "1s", **members}
     head = "".join(f'{name} = "{value}"\n' for name, value in times.items())
     return parse_scenario(f'name = "test"\n{head}{text}', "test")
 
 
+class Crew:
+    """Workers as threads. Who stays stays until all others are done, however long that takes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._workers: list[Worker] = []
+        self._are_done = False
+
+    def thread(self, job: messages.Job, control: Any) -> WorkerHandle:
+        """Make one of them."""
+
+        def work() -> None:
+            with control:
+                worker = Worker(job, control)
+                self._workers.append(worker)
+                worker.run()
+
+        return threading.Thread(target=work, name=f"load-{job.index}")
+
+    def end_when_done(self, coordinator: Coordinator, _elapsed_s: float) -> None:
+        """End the run if nobody takes a step, and nobody did at the last look: events may be on their way."""
+        were_done, self._are_done = self._are_done, self._nobody_takes_a_step()
+        if were_done and self._are_done:
+            coordinator.end(time.monotonic())
+
+    def _nobody_takes_a_step(self) -> bool:
+        workers = self._workers[:]
+        clients = [client for worker in workers for client in worker._clients]
+        return len(workers) == self._size and all(
+            client.finished or client.wait is Wait.STAY for client in clients
+        )
+
+
 def worker_thread(job: messages.Job, control: Any) -> WorkerHandle:
     """Run a worker as a thread: it starts in no time, and shares what a test has patched."""
-
-    def work() -> None:
-        with control:
-            Worker(job, control).run()
-
-    return threading.Thread(target=work, name=f"load-{job.index}")
+    return Crew(1).thread(job, control)
 
 
 def run(fake: FakeServer, text: str, workers: int = 1, **members: str) -> Result:
     """Run a scenario against the fake, with workers that are threads: their start takes no time."""
+    crew = Crew(workers)
     with running(fake):
-        return run_load(scenario(text, **members), Settings(fake.url, workers=workers), worker_thread)
+        settings = Settings(fake.url, workers=workers, on_progress=crew.end_when_done)
+        return run_load(scenario(text, **members), settings, crew.thread)

@@ -82,7 +82,9 @@ def test_a_server_that_keeps_the_rules_passes(numbered: bool, workers: int) -> N
 
     assert result.passed
     assert not result.errors
-    assert result.measured.deliveries == 4 * 3 * EVENTS_OF_A_TURN
+    # A worker may hear of the beginning later than the other, and have received something by then.
+    deliveries = sum(interval.deliveries for interval in result.phases.values())
+    assert deliveries == 4 * 3 * EVENTS_OF_A_TURN
 
 
 def test_every_delivery_has_a_latency() -> None:
@@ -216,10 +218,10 @@ def test_leaving_a_thread_that_goes_on_is_no_breach() -> None:
 def test_a_response_that_went_to_another_connection_is_caught() -> None:
     class Confused(FakeServer):
         def on_thread_loaded_list(self, peer: Peer, request: JsonObject) -> None:
-            others = [other for other in self.everybody if other is not peer]
-            super().on_thread_loaded_list(others[-1] if others else peer, request)
+            for each in self.everybody:  # also to the one that asked, so that nobody waits
+                super().on_thread_loaded_list(each, request)
 
-    result = run(Confused(), CALLS, timeout="500ms")
+    result = run(Confused(), CALLS)
 
     assert not result.passed
     assert "did not ask" in result.breaches["response"].example
@@ -343,6 +345,6 @@ def test_an_answer_that_does_not_come_is_an_error() -> None:
         def on_thread_loaded_list(self, peer: Peer, request: JsonObject) -> None:
             pass
 
-    result = run(Mute(), CALLS, timeout="100ms")
+    result = run(Mute(), CALLS, timeout="1s")
 
     assert result.errors == {"no answer in time: thread/loaded/list": 2}

@@ -123,7 +123,7 @@ def _frame(text: str) -> bytes:
 def test_a_server_that_puts_up_with_a_malformed_frame_is_an_error() -> None:
     steps = do("initialize") + do("malformed", 'kind = "unmasked"')
     with Deaf() as deaf:
-        result = run_load(scenario(group(steps), timeout="100ms"), Settings(deaf.url), worker_thread)
+        result = run_load(scenario(group(steps), timeout="1s"), Settings(deaf.url), worker_thread)
 
     assert result.errors == {"malformed, unmasked: the server did not close the connection": 1}
 
