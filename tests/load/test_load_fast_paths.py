@@ -151,6 +151,15 @@ def outcome(place: Place) -> tuple[int, int, dict[str, int]]:
     return interval.deliveries, latencies.total if latencies else 0, breaches
 
 
+@pytest.fixture(scope="module", params=[300, 131_072])
+def _block_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is compared is in many blocks, or in few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trunkline_cli.load.threadlog._BLOCK_BYTES", request.param)
+        yield
+
+
+@pytest.mark.usefixtures("_block_bytes")
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_fast_paths_find_what_a_full_look_finds(data: st.DataObject) -> None:
@@ -223,20 +232,28 @@ def alike(count: int, first: int) -> list[Event]:
     return [{**delta(0, "i", f"{n:08}", 1_795_336_385_341), "seq": first + n} for n in range(count)]
 
 
-def test_deltas_that_are_alike_are_checked_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "trunkline_cli.load.deltas.Deltas._take_each", lambda _, data, position, *rest: position
-    )
+@pytest.mark.parametrize("first", [101, 1001])
+def test_deltas_that_are_alike_are_checked_together(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline_cli.load.deltas.Deltas._take_each", lambda _, read, position: position)
+    looks: list[int] = []
+    look = Session._on_text
+
+    def count(session: Session, data: bytes, frame: int, start: int, stop: int) -> None:
+        looks.append(frame)
+        look(session, data, frame, start, stop)
+
+    monkeypatch.setattr(Session, "_on_text", count)
     place = Place()
-    readers = [session(place, numbered=True, full_look=False, after=1000) for _ in range(2)]
-    data = b"".join(frame(orjson.dumps(event)) for event in alike(100, 1001))
+    readers = [session(place, numbered=True, full_look=False, after=first - 1) for _ in range(2)]
+    data = b"".join(frame(orjson.dumps(event)) for event in alike(100, first))
 
     for reader in readers:
         assert reader.on_data(data, 0, len(data)) == len(data)
 
     assert outcome(place) == (200, 200, {})
+    assert looks == [0, 0]  # of each reader at its first
     log = place.logs[THREADS[0]]
-    assert log.match(1051, memoryview(data)[50 * len(data) // 100 :]) == (1101, len(data) // 2)
+    assert log.match(first + 50, memoryview(data)[len(data) // 2 :]) == (first + 100, len(data) // 2)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
@@ -262,11 +279,13 @@ def test_no_byte_of_a_delta_can_be_wrong_unseen(numbered: bool) -> None:
 
 def test_what_has_fallen_out_of_the_shared_log_is_looked_at_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trunkline_cli.load.threadlog._MAX_BYTES", 2000)
+    monkeypatch.setattr("trunkline_cli.load.threadlog._BLOCK_BYTES", 500)
     place = Place()
     first, second = (session(place, numbered=True, full_look=False) for _ in range(2))
     stream = [{**delta(0, "i", "x", 1_795_336_385_341 + n // 3), "seq": n + 1} for n in range(100)]
 
     feed(first, stream, random.Random(1))
+    assert place.logs[THREADS[0]].first > 80
     feed(second, stream, random.Random(2))
 
     assert outcome(place) == (200, 200, {})

@@ -46,7 +46,7 @@ class Surroundings(Protocol):
     """Whom to trust, for a target that is secure."""
     headers: tuple[tuple[str, str], ...]
     room: list[bytearray]
-    """Where to read into: one for each read that is under way, as all but all reads can share it."""
+    """Where to read into. A read takes one out while it lasts, so that one within it gets another."""
 
 
 class Owner(Protocol):
