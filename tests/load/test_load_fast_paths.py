@@ -291,6 +291,41 @@ def test_what_has_fallen_out_of_the_shared_log_is_looked_at_in_full(monkeypatch:
     assert outcome(place) == (200, 200, {})
 
 
+def test_what_all_subscribers_have_read_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline_cli.load.threadlog._BLOCK_BYTES", 500)
+    place = Place()
+    readers = [session(place, numbered=True, full_look=False, after=1000) for _ in range(3)]
+    stream = [{**delta(0, "i", f"{n:08}", 1_795_336_385_341 + n // 20), "seq": 1001 + n} for n in range(200)]
+    log = place.logs[THREADS[0]]
+
+    for reader in readers[:2]:
+        feed(reader, stream, random.Random(1))
+    assert log.first == 1001  # the third needs it all
+    feed(readers[2], stream, random.Random(2))
+
+    assert log.first > 1100
+    assert outcome(place) == (600, 600, {})
+
+
+def test_an_event_that_everybody_looks_at_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline_cli.load.threadlog._MAX_BYTES", 20_000)
+    place = Place()
+    listener = Listener()
+    first, second = (session(place, numbered=True, full_look=False) for _ in range(2))
+    second._driver = listener
+    body = {"id": "i", "type": "agentMessage", "text": "x" * 30_000}
+    completed: Event = {"method": "item/completed", "params": {"threadId": THREADS[0], "item": body}}
+    before = [{**delta(0, "i", "x", 1_795_336_385_341), "seq": n} for n in range(1, 31)]
+    behind = [{**delta(0, "i", "x", 1_795_336_385_341), "seq": n} for n in range(32, 62)]
+
+    for reader in (first, second):
+        feed(reader, [*before, {**completed, "seq": 31}, *behind], random.Random(1))
+
+    assert place.logs[THREADS[0]].first == 1  # it did not push out what was before it
+    assert listener.methods == ["item/completed"]
+    assert outcome(place) == (122, 120, {})
+
+
 def test_latencies_are_those_of_each_events_own_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
     now_ms = 1_795_336_385_400
     monkeypatch.setattr("trunkline_cli.load.session.time.time", lambda: now_ms / 1000)

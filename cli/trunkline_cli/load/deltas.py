@@ -32,7 +32,8 @@ _AFTER = len(_AFTER_TEXT) + _MS_DIGITS
 
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """What a text may be of that is not looked at in full: what JSON writes as it is, and in one way only."""
-_LAST_DIGITS = [b"%03d" % number for number in range(1000)]
+_LAST_DIGITS = [bytes(ord("0") + number // power % 10 for number in range(1000)) for power in (100, 10, 1)]
+"""Of the numbers up to 999 the hundreds, the tens and the units."""
 _FIRST_ALIKE = 100
 """The first number that is checked together with others: all that differ in their last three digits only."""
 _UNPACKED = 16
@@ -279,18 +280,23 @@ class _Form(NamedTuple):
         """When they were emitted."""
         return int(self.ms)
 
-    def expected(self, data: Buffer, position: int) -> bytes | None:
+    def expected(self, data: Buffer, position: int) -> memoryview | None:
         """Return the bytes that must be at `position`, with the texts that are there; None if not plain."""
-        thousands, last = divmod(self.number, 1000)
-        tail = b"%b%b%b%b" % (_AFTER_TEXT, self.ms, _BEFORE_NUMBER, b"%d" % thousands if thousands else b"")
-        pieces = [b"", tail, b"", b"}" + self.lead] * self.frames
-        pieces[0::4] = found = self._texts(data, position)
-        if b"".join(found).translate(None, _PLAIN):
+        texts = self._texts(data, position)
+        if b"".join(texts).translate(None, _PLAIN):
             return None
-        pieces[2::4] = _LAST_DIGITS[last : last + self.frames]
-        pieces[-1] = b"}"
-        pieces.insert(0, self.lead)
-        return b"".join(pieces)
+        thousands, last = divmod(self.number, 1000)
+        before_digits = b"%b%b%b%b" % (
+            _AFTER_TEXT, self.ms, _BEFORE_NUMBER, b"%d" % thousands if thousands else b""
+        )  # fmt: skip
+        between = bytearray(b"%b000}%b" % (before_digits, self.lead))
+        # What is between two texts is before the first and behind the last as well, and not looked at there.
+        written = between.join([b"", *texts, b""])
+        begin = len(between) - len(self.lead)
+        digits_at = begin + self.text_end + len(before_digits)
+        for place, digits in enumerate(_LAST_DIGITS):
+            written[digits_at + place :: self.size] = digits[last : last + self.frames]
+        return memoryview(written)[begin : begin + self.frames * self.size]
 
     def _texts(self, data: Buffer, position: int) -> list[bytes]:
         """Return the texts of the frames at `position`."""

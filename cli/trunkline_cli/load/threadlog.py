@@ -18,21 +18,30 @@ from trunkline_cli.load.read import Buffer, Read
 __all__ = ["ThreadLog"]
 
 _MAX_BYTES = 2_000_000
-_BLOCK_BYTES = 131_072
+_BLOCK_BYTES = 32_768
 """Bytes after which frames go into another block. To put much behind much is to move it all now and then."""
 
 
 class _Alike:
-    """Frames of one size, most of which were read together."""
+    """Frames of one size, most of which were read together.
 
-    __slots__ = ("_size", "after", "data", "first")
+    Args:
+        first: number of the first.
+        size: bytes of each.
+        frames: the first of them.
 
-    def __init__(self, first: int, size: int) -> None:
+    """
+
+    __slots__ = ("_size", "after", "data", "entered", "first")
+
+    def __init__(self, first: int, size: int, frames: Buffer) -> None:
         self.first = first
         """Sequence number of the first frame."""
-        self.after = first
+        self.after = first + len(frames) // size
         """Sequence number behind the last one."""
-        self.data = bytearray()
+        self.data = frames
+        self.entered = 0
+        """Connections that have compared its first frame."""
         self._size = size
 
     def takes(self, size: int) -> bool:
@@ -56,10 +65,11 @@ class _Alike:
 class _Mixed:
     """Frames of any size, read one by one."""
 
-    __slots__ = ("_ends", "after", "data", "first")
+    __slots__ = ("_ends", "after", "data", "entered", "first")
 
     def __init__(self, first: int) -> None:
         self.first = self.after = first
+        self.entered = 0
         self.data = bytearray()
         # The position after each frame.
         self._ends: list[int] = []
@@ -110,25 +120,35 @@ class ThreadLog:
         self._stops: list[int] = []
 
     def add(self, number: int, frame: Buffer, emitted_ms: int, *, stop: bool) -> None:
-        """Keep a frame that was checked. One that does not follow the newest begins the log anew."""
+        """Keep a frame that was checked. One that does not follow the newest begins the log anew.
+
+        Args:
+            number: of the frame.
+            frame: its bytes; the log takes them over.
+            emitted_ms: when it was emitted.
+            stop: each connection has to look at it itself. Its bytes are not kept.
+
+        """
         self._begin(number, emitted_ms)
         block = self._blocks[-1] if self._blocks else None
         if not isinstance(block, _Mixed) or block.is_full:
             block = _Mixed(number)
             self._blocks.append(block)
-        block.add(frame)
         if stop:
+            frame = b""
             self._stops.append(number)
+        block.add(frame)
         self._added(block.after, len(frame))
 
     def add_alike(self, number: int, frames: Buffer, size: int, emitted_ms: int) -> None:
         """Do the same with frames of one size, the first of them with this number; none is to stop at."""
         self._begin(number, emitted_ms)
         block = self._blocks[-1] if self._blocks else None
-        if not isinstance(block, _Alike) or not block.takes(size):
-            block = _Alike(number, size)
+        if isinstance(block, _Alike) and block.takes(size):
+            block.add(frames)
+        else:
+            block = _Alike(number, size, frames)
             self._blocks.append(block)
-        block.add(frames)
         self._added(block.after, len(frames))
 
     def _begin(self, number: int, emitted_ms: int) -> None:
@@ -165,6 +185,8 @@ class ThreadLog:
             if size and not _same(block, number, last, data[position:]):
                 last = _first_difference(block, number, last, data[position:])
                 size = block.begin(last) - block.begin(number)
+            if size and number == block.first:
+                self._enter(block)
             number, position = last, position + size
             if number < block.after or number == end:
                 break
@@ -198,10 +220,26 @@ class ThreadLog:
         self._stops.clear()
         self.first = self.next = number
 
+    def _enter(self, block: _Block) -> None:
+        """Note that one more connection goes on into `block`, and forget what is before it once all have.
+
+        The one that added it need not compare it. If some come and go the count may be wrong, which costs no
+        more than a look at each frame, or memory up to the limit.
+        """
+        block.entered += 1
+        if block.entered >= self.readers - 1 and block is not self._blocks[0]:
+            while self._blocks[0] is not block:
+                self._bytes -= len(self._blocks.popleft().data)
+            self._forget_rest()
+
     def _trim(self) -> None:
         """Forget the older half, but never the newest block."""
         while self._bytes > _MAX_BYTES // 2 and len(self._blocks) > 1:
             self._bytes -= len(self._blocks.popleft().data)
+        self._forget_rest()
+
+    def _forget_rest(self) -> None:
+        """Forget what is known of frames before the oldest block."""
         self.first = self._blocks[0].first
         del self._stops[: bisect_right(self._stops, self.first - 1)]
         run = bisect_right(self._run_first, self.first) - 1
