@@ -286,9 +286,7 @@ class _Form(NamedTuple):
         if b"".join(texts).translate(None, _PLAIN):
             return None
         thousands, last = divmod(self.number, 1000)
-        before_digits = b"%b%b%b%b" % (
-            _AFTER_TEXT, self.ms, _BEFORE_NUMBER, b"%d" % thousands if thousands else b""
-        )  # fmt: skip
+        before_digits = _AFTER_TEXT + self.ms + _BEFORE_NUMBER + (b"%d" % thousands if thousands else b"")
         between = bytearray(b"%b000}%b" % (before_digits, self.lead))
         # What is between two texts is before the first and behind the last as well, and not looked at there.
         written = between.join([b"", *texts, b""])
