@@ -307,7 +307,7 @@ def test_what_all_subscribers_have_read_is_forgotten(monkeypatch: pytest.MonkeyP
     assert outcome(place) == (600, 600, {})
 
 
-def test_an_event_that_everybody_looks_at_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_everybody_looks_at_pushes_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trunkline_cli.load.threadlog._MAX_BYTES", 20_000)
     place = Place()
     listener = Listener()
@@ -324,6 +324,21 @@ def test_an_event_that_everybody_looks_at_is_not_kept(monkeypatch: pytest.Monkey
     assert place.logs[THREADS[0]].first == 1  # it did not push out what was before it
     assert listener.methods == ["item/completed"]
     assert outcome(place) == (122, 120, {})
+
+
+def test_a_log_of_nothing_but_such_events_has_its_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline_cli.load.threadlog._MAX_BYTES", 20_000)
+    monkeypatch.setattr("trunkline_cli.load.threadlog._BLOCK_BYTES", 2_000)
+    place = Place()
+    readers = [session(place, numbered=True, full_look=False) for _ in range(2)]
+    event = {"method": "thread/status/changed", "params": {"threadId": THREADS[0]}}
+    stream: list[Event] = [{**event, "seq": n} for n in range(1, 1001)]
+
+    for reader in readers:
+        feed(reader, stream, random.Random(1))
+
+    assert place.logs[THREADS[0]].first > 700
+    assert outcome(place) == (2000, 0, {})
 
 
 def test_latencies_are_those_of_each_events_own_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:

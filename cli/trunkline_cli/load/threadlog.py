@@ -18,6 +18,8 @@ from trunkline_cli.load.read import Buffer, Read
 __all__ = ["ThreadLog"]
 
 _MAX_BYTES = 2_000_000
+_STOP_BYTES = 128
+"""What is kept of an event that each connection looks at itself: about what it takes to remember it."""
 _BLOCK_BYTES = 32_768
 """Bytes after which frames go into another block. To put much behind much is to move it all now and then."""
 
@@ -126,7 +128,7 @@ class ThreadLog:
             number: of the frame.
             frame: its bytes; the log takes them over.
             emitted_ms: when it was emitted.
-            stop: each connection has to look at it itself. Its bytes are not kept.
+            stop: each connection has to look at it itself. Nothing of it will be compared.
 
         """
         self._begin(number, emitted_ms)
@@ -135,7 +137,7 @@ class ThreadLog:
             block = _Mixed(number)
             self._blocks.append(block)
         if stop:
-            frame = b""
+            frame = frame[:_STOP_BYTES]
             self._stops.append(number)
         block.add(frame)
         self._added(block.after, len(frame))
