@@ -91,7 +91,7 @@ def test_what_it_was_told_behind_its_end_is_undelivered(dispatcher: Dispatcher, 
     ref.stop(block=False)
     ref.tell("one")
     asked = ref.ask("two", block=False)
-    ref.tell("three")
+    post(ref, "three")
     release.set()
 
     with pytest.raises(pykka.ActorDeadError):
@@ -334,10 +334,30 @@ def test_post_tells_whether_there_was_somebody(dispatcher: Dispatcher, diary: Di
     ref.stop(timeout=PATIENCE_S)
     assert not post(ref, "y")
     assert not post(None, "z")
-    host = Threaded.start(Diary(), dispatcher)
-    assert post(host, "x")
+    host = Threaded.start(diary, dispatcher)
+    assert post(host, "x of the host")
     host.stop(timeout=PATIENCE_S)
     assert not post(host, "y")
+    assert diary.lines[-2:] == ["x of the host", "on_stop"]
+
+
+def test_what_is_posted_told_and_asked_comes_in_one_order(dispatcher: Dispatcher, diary: Diary) -> None:
+    ref = Pooled.start(diary, dispatcher)
+    entered, release = threading.Event(), threading.Event()
+    post(ref, lambda _: in_turn(entered.set, lambda: wait(release)))
+    wait(entered)
+    post(ref, "posted")
+    ref.tell("told")
+    asked = ref.ask("asked", block=False)
+    post(ref, None)
+    # Pykka's own way in, which it takes for an actor of any kind.
+    assert ref.actor_inbox.get().message == "posted"
+    post(ref, "posted again")
+    release.set()
+
+    assert ref.ask("last", timeout=PATIENCE_S) == "last"
+    assert asked.get() == "asked"
+    assert diary.lines == ["on_start", "told", "asked", None, "posted again", "last"]
 
 
 def test_an_actor_that_nobody_refers_to_any_more_is_gone(dispatcher: Dispatcher) -> None:

@@ -68,7 +68,9 @@ def post(ref: pykka.ActorRef[Any] | None, message: object) -> bool:
     # What `ActorRef.tell` does, without raising and catching: this is the hottest call there is.
     if ref is None or ref.actor_stopped.is_set():
         return False
-    ref.actor_inbox.put(Envelope(message))
+    inbox = ref.actor_inbox
+    # A message that waits in an envelope is one object more to make, and for the collector to look at.
+    inbox.put(message if type(inbox) is _Inbox else Envelope(message))  # type: ignore[arg-type]
     return True
 
 
@@ -195,7 +197,8 @@ class _Inbox:
     def __init__(self) -> None:
         self.number = next(_inbox_numbers)
         """The actor's place in the order in which actors are made; see `registry`."""
-        self.messages: deque[Envelope[Any]] = deque()
+        self.messages: deque[Any] = deque()
+        """What waits: in an `Envelope` if it came through Pykka (`tell`, `ask`), bare if it was posted."""
         self._idle: list[None] = []
         self._schedule: Callable[[Callable[[], None]], None] | None = None
         self._run: Callable[[], None] | None = None
@@ -206,17 +209,18 @@ class _Inbox:
         self._run = run
         schedule(run)
 
-    def put(self, envelope: Envelope[Any], /) -> None:
-        self.messages.append(envelope)
+    def put(self, message: Any, /) -> None:
+        self.messages.append(message)
         if self._idle:
             self._wake()
 
     def get(self) -> Envelope[Any]:
         """Return the next message. Raises `queue.Empty` where Pykka's own inbox would wait."""
         try:
-            return self.messages.popleft()
+            message = self.messages.popleft()
         except IndexError:
             raise queue.Empty from None
+        return message if type(message) is Envelope else Envelope(message)
 
     def empty(self) -> bool:
         return not self.messages
@@ -376,13 +380,15 @@ class PooledActor(pykka.Actor):
         count = 0
         while count < MAX_BATCH and messages and not has_stopped():
             count += 1
-            envelope = messages.popleft()
-            if envelope.reply_to is not None:
-                self._answer(envelope)
-                continue
+            message = messages.popleft()
+            if type(message) is Envelope:
+                if message.reply_to is not None:
+                    self._answer(message)
+                    continue
+                message = message.message
             # BaseException: a SystemExit ends this actor, not the worker and not the process's actors.
             try:
-                self._handle_receive(envelope.message)
+                self._handle_receive(message)
             except BaseException:
                 self._fail(is_hook=False)
         if not has_stopped():
@@ -418,10 +424,12 @@ class PooledActor(pykka.Actor):
         """Answer what is left in the inbox, and so whatever is still to come."""
         messages = self._inbox.messages
         while messages:
-            envelope = messages.popleft()
-            if envelope.reply_to is not None:
-                self._answer_dead(envelope)
-            self._guarded(self.on_undelivered, envelope.message, is_hook=True)
+            message = messages.popleft()
+            if type(message) is Envelope:
+                if message.reply_to is not None:
+                    self._answer_dead(message)
+                message = message.message
+            self._guarded(self.on_undelivered, message, is_hook=True)
 
     def _answer_dead(self, envelope: Envelope[Any]) -> None:
         """Answer an `ask` as Pykka does for an actor that has stopped."""
