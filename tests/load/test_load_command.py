@@ -20,7 +20,7 @@ from load.steps import do, group
 from load.test_load_checks import FANOUT, Selective
 from trunkline.config import Config
 from trunkline.server import AppServer
-from trunkline_cli.load import embedded
+from trunkline_cli.load import embedded, proc
 from trunkline_cli.load.command import load as load_command
 from trunkline_cli.load.parse import builtin_names, builtin_text, load_scenario, parse_scenario
 from trunkline_cli.load.run import Settings, run_load
@@ -202,3 +202,21 @@ def test_two_workers_share_the_connections() -> None:
 
     assert result.connections == 5
     assert result.workers == 2
+
+
+def test_the_descriptors_of_a_process_are_counted_as_they_are() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import os; os.pipe(), os.pipe(); print(); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()  # the pipes are open
+        found = proc.sample(child.pid)
+        listed = list(Path(f"/proc/{child.pid}/fd").iterdir())
+        child.communicate(b"\n")
+
+    assert found is not None
+    assert found.descriptors == len(listed) == 7
+    assert proc.sample(child.pid) is None

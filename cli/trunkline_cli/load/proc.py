@@ -37,14 +37,18 @@ def sample(pid: int) -> ProcessSample | None:
     except OSError:
         return None
     rss = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")), "0")
-    try:
-        descriptors = sum(1 for _ in (folder / "fd").iterdir())
-    except OSError:
-        descriptors = 0
     return ProcessSample(
         at=time.monotonic(),
         cpu_s=(int(stat[11]) + int(stat[12])) / _TICKS,
         rss_bytes=int(rss) * 1024,
         threads=int(stat[17]),
-        descriptors=descriptors,
+        descriptors=_count_descriptors(folder / "fd"),
     )
+
+
+def _count_descriptors(folder: Path) -> int:
+    try:
+        # Linux tells it here since 6.2. To list ten thousand takes milliseconds, several times a second.
+        return folder.stat().st_size or len(list(folder.iterdir()))
+    except OSError:
+        return 0
