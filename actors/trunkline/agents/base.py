@@ -13,14 +13,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
-import msgspec
-
+from trunkline.agents.checks import check_event
 from trunkline.agents.events import (
     Answer,
     ItemCompleted,
@@ -29,11 +27,11 @@ from trunkline.agents.events import (
     PromptRaised,
     TurnEvent,
 )
+from trunkline.agents.questions import Decision, Question, question_json, read_decision, refusal_json
 from trunkline.clock import Clock
-from trunkline.errors import TurnFailed, TurnInterrupted
+from trunkline.errors import TurnInterrupted
 from trunkline.protocol.ids import uuid7
-from trunkline.protocol.values import check_value
-from trunkline.types import Json, JsonObject, ThreadId, TurnId
+from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = [
     "Agent",
@@ -51,61 +49,6 @@ __all__ = [
 
 ApprovalPolicy: TypeAlias = Literal["untrusted", "on-request", "never"]
 """When a thread's agent asks before it acts: always; when it thinks it should; never."""
-
-
-class Decision(Enum):
-    """What came of an approval prompt.
-
-    Examples:
-        >>> Decision("acceptForSession").accepted, Decision.UNANSWERED.accepted
-        (True, False)
-
-    """
-
-    ACCEPT = "accept"
-    ACCEPT_FOR_SESSION = "acceptForSession"
-    """Accepted, and the same need not be asked again on this thread."""
-    DECLINE = "decline"
-    """Refused; the turn goes on."""
-    CANCEL = "cancel"
-    """Refused; the agent should end its turn by raising `TurnInterrupted`."""
-    FAILED = "failed"
-    """The client answered with an error or with something that is no decision; taken as a refusal."""
-    UNANSWERED = "unanswered"
-    """Nobody answered in time, or nobody was there to ask; taken as a refusal. The item says which."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the agent may go on."""
-        return self in (Decision.ACCEPT, Decision.ACCEPT_FOR_SESSION)
-
-
-class Question(msgspec.Struct, frozen=True):
-    """One question to the user.
-
-    Examples:
-        >>> def ask(turn: Turn) -> None:
-        ...     question = Question("color", "Color", "Which one?", (("red", "warm"), ("blue", "cold")))
-        ...     turn.say(turn.ask_user([question]).get("color", ("none",))[0])
-        >>> with running_server(agent=ScriptedAgent(ask)) as server:
-        ...     client = server.connect("alice")
-        ...     turn_id = client.start_turn(client.start_thread(), "")
-        ...     prompt = client.wait("item/tool/requestUserInput")
-        ...     client.answer(prompt["id"], {"answers": {"color": {"answers": ["blue"]}}})
-        ...     client.wait("item/agentMessage/delta")["params"]["delta"]
-        'blue'
-
-    """
-
-    id: str
-    header: str
-    question: str
-    options: tuple[tuple[str, str], ...] = ()
-    """(label, description) pairs; empty for a free answer."""
-    is_other: bool = False
-    """Whether an answer that is none of the options is welcome."""
-    is_secret: bool = False
-    """Whether the answer should not be shown while it is typed."""
 
 
 class Agent(ABC):
@@ -315,7 +258,7 @@ class Turn:
         """
         if self._interrupted.is_set():
             raise TurnInterrupted
-        _check(event)
+        check_event(event)
         self._emit(event)
 
     def message(self, *, phase: str | None = None) -> AgentMessage:
@@ -363,7 +306,7 @@ class Turn:
             "item/tool/requestUserInput",
             {
                 "itemId": str(uuid7()),
-                "questions": [_question_json(question) for question in questions],
+                "questions": [question_json(question) for question in questions],
                 "isBlocking": True,
                 "autoResolutionMs": None,
             },
@@ -496,8 +439,8 @@ class CommandItem:
         )
         # Running may take long to begin: what counts as the duration is from the approval on.
         self._started = time.monotonic()
-        self._refusal = _refusal(answer)
-        return _decision(answer)
+        self._refusal = refusal_json(answer)
+        return read_decision(answer)
 
     def output(self, text: str) -> None:
         """Send a piece of the command's output."""
@@ -557,8 +500,8 @@ class FileChangeItem:
                 "grantRoot": None if grant_root is None else str(grant_root),
             },
         )
-        self._refusal = _refusal(answer)
-        return _decision(answer)
+        self._refusal = refusal_json(answer)
+        return read_decision(answer)
 
     def complete(self, status: Literal["completed", "failed", "declined"]) -> None:
         """End the item."""
@@ -568,51 +511,3 @@ class FileChangeItem:
 def input_text(input: Sequence[JsonObject]) -> str:  # noqa: A002  # the wire's word
     """Return the text parts of a user input, one to a line."""
     return "\n".join(part["text"] for part in input if part.get("type") == "text")
-
-
-def _check(event: TurnEvent) -> None:
-    """See that an event can be written: its actor would fail over it, and so end the thread for everybody."""
-    what: str
-    told: Json
-    if isinstance(event, ItemDelta):
-        what, told = "a delta", event.joined
-    elif isinstance(event, ItemStarted):
-        what, told = "an item", event.item
-    elif isinstance(event, ItemCompleted):
-        what, told = "a change to an item", event.changes
-    elif isinstance(event, PromptRaised):
-        what, told = "a prompt", {event.method: event.params}
-    else:
-        return
-    try:
-        check_value(told)
-    except TypeError as error:
-        raise TurnFailed(f"the agent told {what} that cannot be written as JSON: {error}") from error
-
-
-def _decision(answer: Answer) -> Decision:
-    """Read the decision out of an approval's answer."""
-    if answer.kind != "result" or answer.result is None:
-        return Decision.FAILED if answer.reason is None else Decision.UNANSWERED
-    decision = answer.result["decision"]
-    if isinstance(decision, dict):  # an amendment: the client wants a rule made of it, mostly to allow
-        network = decision.get("applyNetworkPolicyAmendment")
-        is_denied = network is not None and network["network_policy_amendment"]["action"] == "deny"
-        return Decision.DECLINE if is_denied else Decision.ACCEPT_FOR_SESSION
-    return Decision(decision)
-
-
-def _refusal(answer: Answer) -> JsonObject:
-    """Return what an item records of an answer that no client gave. Not in the reference."""
-    return {} if answer.reason is None else {"refusalReason": answer.reason}
-
-
-def _question_json(question: Question) -> JsonObject:
-    return {
-        "id": question.id,
-        "header": question.header,
-        "question": question.question,
-        "isOther": question.is_other,
-        "isSecret": question.is_secret,
-        "options": [{"label": label, "description": text} for label, text in question.options] or None,
-    }
