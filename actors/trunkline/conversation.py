@@ -67,7 +67,8 @@ class Item:
         """The whole item, once it is complete."""
         self.delta_head: DeltaHead | None = None
         """What all its deltas begin with, once it has had one."""
-        self._members = members
+        # As it was told, its type before all else: what is kept is told apart by how it begins.
+        self._members = {"type": self.type, "id": self.id, **members}
         # Its text: what it started with, then its deltas.
         self._parts: list[str] = [members.get(self.kind.text_member or "") or ""]
         self._kept = 0
@@ -93,8 +94,17 @@ class Item:
         """Bytes of a complete item, about; 0 while it is open."""
         return 0 if self.body is None else self.body.size
 
+    def misfit(self, changes: JsonObject) -> str | None:
+        """Return what an agent did in completing the item so that it must not be; None if all is well."""
+        if changes.get("type", self.type) != self.type or changes.get("id", self.id) != self.id:
+            return "completed an item as another: its `type` and `id` stay what they are"
+        text = self.kind.text_member
+        if text is not None and not isinstance(changes.get(text), str | None):
+            return f"completed an item with a `{text}` that is not a text"
+        return None
+
     def complete(self, changes: JsonObject) -> Encoded:
-        """End the item and return it."""
+        """End the item and return it. `misfit` must be None."""
         self.body = body = Encoded({**self._so_far(now_ms()), **changes})
         self._members, self._parts = {}, []
         return body

@@ -359,8 +359,13 @@ class ConversationEngine:
 
     def on_item_started(self, event: ItemStarted) -> None:
         """An item begins."""
-        if self._current(event.turn_id) is not None:
-            self._publish_started(event.turn_id, self._conversation.start_item(event.item))
+        running = self._current(event.turn_id)
+        if running is None:
+            return
+        if event.item["id"] in running.state.items:
+            self._fail(running, f"started two items with the id {event.item['id'][:100]!r}")
+            return
+        self._publish_started(event.turn_id, self._conversation.start_item(event.item))
 
     def on_item_delta(self, event: ItemDelta) -> None:
         """Text is added to an open item."""
@@ -377,8 +382,13 @@ class ConversationEngine:
         """An open item is complete."""
         item = self._open_item(event.turn_id, event.item_id)
         running = self._running
-        if item is not None and running is not None:
-            self._publish_completed(running.state, item, item.complete(event.changes))
+        if item is None or running is None:
+            return
+        misfit = item.misfit(event.changes)
+        if misfit is not None:
+            self._fail(running, misfit)
+            return
+        self._publish_completed(running.state, item, item.complete(event.changes))
 
     def on_prompt_raised(self, event: PromptRaised) -> None:
         """Clients are asked something."""
@@ -494,6 +504,11 @@ class ConversationEngine:
     def _steer(self, running: _Running, content: list[JsonObject], client_id: str | None) -> None:
         self._publish_input(running.state, content, client_id)
         running.handle.steer(content)
+
+    def _fail(self, running: _Running, what: str) -> None:
+        """Have the turn fail over what its agent did, as soon as that has returned."""
+        running.failure = f"the agent {what}"
+        self.interrupt()
 
     def _end_turn(self, running: _Running, status: TurnStatus, message: str | None) -> None:
         if running.failure is not None:
