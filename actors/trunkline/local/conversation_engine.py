@@ -9,11 +9,9 @@ A plain object that belongs to one Thread actor and is called by it alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from trunkline.actor import post
-from trunkline.agents.base import Turn
 from trunkline.agents.events import (
     Answer,
     ItemCompleted,
@@ -21,13 +19,12 @@ from trunkline.agents.events import (
     ItemStarted,
     PromptRaised,
     TurnEnded,
-    TurnEvent,
     TurnStatus,
 )
 from trunkline.agents.registry import no_agent
 from trunkline.context import Context
-from trunkline.conversation import Conversation, History, Item, TurnState, record_json
-from trunkline.errors import RpcError, TurnInterrupted
+from trunkline.conversation import Conversation, Item, TurnState, record_json
+from trunkline.errors import RpcError
 from trunkline.feed import Feed
 from trunkline.local.pages import (
     item_query,
@@ -42,6 +39,7 @@ from trunkline.local.questions import Questions
 from trunkline.local.records import changed_record
 from trunkline.local.remembered import write_events
 from trunkline.local.reverts import Done, Reverts
+from trunkline.local.running import Runner, Running
 from trunkline.local.workshop import Workshop
 from trunkline.messages import InterruptOverdue, Message, Ref, Refuse, Request, TurnOverdue
 from trunkline.prompts import Prompts
@@ -75,29 +73,12 @@ from trunkline.store.base import (
     ThreadRecord,
     TurnQuery,
 )
-from trunkline.turns import AgentSlot, Gate, TurnClock
+from trunkline.turns import Gate
 from trunkline.types import JsonObject, ThreadId, TurnId
 
 __all__ = ["ConversationEngine"]
 
 logger = logging.getLogger(__name__)
-
-
-class _Running:
-    """The turn that is running."""
-
-    __slots__ = ("clock", "failure", "gate", "handle", "interrupts", "is_interrupted", "state")
-
-    def __init__(self, handle: Turn, gate: Gate, state: TurnState, clock: TurnClock | None) -> None:
-        self.handle = handle
-        self.gate = gate
-        self.state = state
-        self.clock = clock
-        self.failure: str | None = None
-        """Why it is ended as failed, however its agent ends it."""
-        self.is_interrupted = False
-        self.interrupts: list[Request] = []
-        """Requests that are answered when it has ended."""
 
 
 class ConversationEngine:
@@ -132,15 +113,14 @@ class ConversationEngine:
         self._context = context
         self._workshop = workshop
         self._thread = thread
-        self._inbox_depth = inbox_depth
         self._feed = feed
         self._prompts = prompts
         self._id: ThreadId = record.id
         self._conversation = Conversation(record, stored)
         self.questions = Questions(workshop.store)
         """What the store was asked."""
-        self._agent = AgentSlot(workshop.agent_factory)
-        self._running: _Running | None = None
+        self._runner = Runner(context, workshop, thread, inbox_depth, prompts)
+        self._running: Running | None = None
         self._is_kept = not record.is_ephemeral
         # Whether there is something of the thread in the store. A new thread is kept from its first turn on.
         self._is_stored = self._is_kept and stored is not None
@@ -302,13 +282,13 @@ class ConversationEngine:
         self._conversation.note_input(params.input)
         state = self._conversation.begin_turn()
         self._save_turn(state)
-        self._running = self._new_turn(state, params.input, history)
+        self._running = self._runner.new_turn(self._conversation.record, state, params.input, history)
         self._feed.reply(request, {"turn": state.summary_json()})
         self.publish_status()
         self._feed.notify("turn/started", {"threadId": self._id, "turn": state.summary_json()})
         if params.input:
             self._publish_input(state, params.input, params.client_user_message_id)
-        self._run_agent(self._running.handle)
+        self._runner.run(self._running)
         if self._running.clock is not None:
             self._tell_later(self._running.clock.timeout_s, TurnOverdue(state.id))
 
@@ -409,10 +389,7 @@ class ConversationEngine:
         unread = running.handle.take_unread()
         if unread and event.status == "completed" and not running.is_interrupted:
             # It came too late for the agent, or the agent takes none: it is the turn's next input.
-            running.handle = self._new_handle(
-                running.state, list(unread), running.handle.history, running.gate
-            )
-            self._run_agent(running.handle)
+            self._runner.go_on(running, self._conversation.record, list(unread))
         else:
             self._end_turn(running, event.status, event.message)
 
@@ -422,8 +399,7 @@ class ConversationEngine:
         if running is not None:
             text = "x thread %s: the agent did not stop; turn %s ends"
             logger.warning(text, self._id, running.state.id, extra=self._ids(running))
-            # That agent may still be at work: the next turn must not be handed to the same object.
-            self._agent = AgentSlot(self._workshop.agent_factory)
+            self._runner.give_up()
             self._end_turn(running, "interrupted", None)
 
     def on_turn_overdue(self, message: TurnOverdue) -> None:
@@ -454,63 +430,16 @@ class ConversationEngine:
 
     # Turns
 
-    def _new_turn(self, state: TurnState, content: list[JsonObject], history: History) -> _Running:
-        limits = self._context.config.limits
-        # Half of the log may be waiting for subscribers when the gate is shut. What is in the inbox then
-        # still has to fit, with room for a batch, and for what JSON makes of text: up to six bytes for one.
-        high_water = min(limits.inbox_high_water, limits.log_events // 8)
-        gate = Gate(self._inbox_depth, high_water, max_chars=limits.log_bytes // 32)
-        timeout_s = self._context.config.turn_timeout_s
-        clock = None if timeout_s is None else self._new_clock(timeout_s)
-        return _Running(self._new_handle(state, content, history, gate), gate, state, clock)
-
-    def _new_clock(self, timeout_s: float) -> TurnClock:
-        return TurnClock(timeout_s, lambda: self._prompts.waited_s, self._context.timers.clock)
-
-    def _new_handle(
-        self, state: TurnState, content: list[JsonObject], history: Sequence[JsonObject], gate: Gate
-    ) -> Turn:
-        record = self._conversation.record
-        thread = self._thread
-        # So few at once that the log can hold all that the gate lets into the inbox.
-        most = max(self._context.config.limits.log_events // 32, 1)
-
-        def emit(event: TurnEvent) -> None:  # on the agent's thread
-            if type(event) is not ItemDelta:
-                gate.wait_open()
-            elif len(event.texts) > most:
-                for part in event.split(most):
-                    emit(part)
-                return
-            else:
-                gate.wait_open(len(event.joined), len(event.texts))
-            if not post(thread, event):
-                raise TurnInterrupted
-
-        return Turn(
-            thread_id=self._id,
-            turn_id=state.id,
-            input=content,
-            history=history,
-            cwd=Path(record.cwd),
-            approval_policy=record.approval_policy,
-            emit=emit,
-            clock=self._context.timers.clock,
-        )
-
-    def _run_agent(self, handle: Turn) -> None:
-        self._workshop.starter.start_turn(self._agent, handle, self._thread)
-
-    def _steer(self, running: _Running, content: list[JsonObject], client_id: str | None) -> None:
+    def _steer(self, running: Running, content: list[JsonObject], client_id: str | None) -> None:
         self._publish_input(running.state, content, client_id)
         running.handle.steer(content)
 
-    def _fail(self, running: _Running, what: str) -> None:
+    def _fail(self, running: Running, what: str) -> None:
         """Have the turn fail over what its agent did, as soon as that has returned."""
         running.failure = f"the agent {what}"
         self.interrupt()
 
-    def _end_turn(self, running: _Running, status: TurnStatus, message: str | None) -> None:
+    def _end_turn(self, running: Running, status: TurnStatus, message: str | None) -> None:
         if running.failure is not None:
             status, message = "failed", running.failure
         self._running = None
@@ -540,10 +469,10 @@ class ConversationEngine:
     def _tell_later(self, delay_s: float, message: Message) -> None:
         self._context.timers.tell_later(delay_s, self._thread, message)
 
-    def _ids(self, running: _Running) -> dict[str, str]:
+    def _ids(self, running: Running) -> dict[str, str]:
         return {"threadId": self._id, "turnId": running.state.id}
 
-    def _current(self, turn_id: TurnId) -> _Running | None:
+    def _current(self, turn_id: TurnId) -> Running | None:
         running = self._running
         return running if running is not None and running.state.id == turn_id else None
 
