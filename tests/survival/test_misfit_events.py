@@ -56,6 +56,14 @@ TOLD: dict[str, tuple[Callable[[Turn], object], str]] = {
         lambda turn: turn.ask("acme/ask", ["a"]),  # type: ignore[arg-type]
         "the agent told a prompt whose params are no object",
     ),
+    "a delta for a list": (
+        lambda turn: turn.add_delta(["one"], "text"),  # type: ignore[arg-type]
+        "the agent told a delta for an id that is not a text",
+    ),
+    "a change to a list": (
+        lambda turn: turn.complete_item(["one"]),  # type: ignore[arg-type]
+        "the agent told a change to an item for an id that is not a text",
+    ),
     "an id twice": (start_twice, "the agent started two items with the id 'one'"),
     "changes that are a list": (
         completing("plan", ["a"]),

@@ -20,11 +20,13 @@ def check_event(event: TurnEvent) -> None:
     """
     if isinstance(event, ItemDelta):
         _check_written("a delta", event.joined)
+        _check_item_id("a delta", event.item_id)
     elif isinstance(event, ItemStarted):
         _check_written("an item", event.item)
         _check_item(event.item)
     elif isinstance(event, ItemCompleted):
         _check_written("a change to an item", event.changes)
+        _check_item_id("a change to an item", event.item_id)
         if not isinstance(event.changes, dict):
             raise TurnFailed("the agent told a change to an item that is no object")
     elif isinstance(event, PromptRaised):
@@ -38,6 +40,11 @@ def _check_written(what: str, told: Json) -> None:
         check_value(told)
     except TypeError as error:
         raise TurnFailed(f"the agent told {what} that cannot be written as JSON: {error}") from error
+
+
+def _check_item_id(what: str, item_id: object) -> None:
+    if not isinstance(item_id, str):
+        raise TurnFailed(f"the agent told {what} for an id that is not a text")
 
 
 def _check_item(item: Json) -> None:
