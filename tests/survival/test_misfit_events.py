@@ -37,12 +37,18 @@ def start_twice(turn: Turn) -> None:
 
 TOLD: dict[str, tuple[Callable[[Turn], object], str]] = {
     "a list": (starting(["acme"]), "the agent told an item that is no object"),
-    "no type": (starting({"id": "a"}), "the agent told an item whose `type` is not a text"),
-    "an empty type": (starting({"type": "", "id": "a"}), "the agent told an item whose `type` is not a text"),
-    "no id": (starting({"type": "acme"}), "the agent told an item whose `id` is not a text"),
+    "no type": (starting({"id": "a"}), "the agent told an item whose `type` is missing, empty or not a text"),
+    "an empty type": (
+        starting({"type": "", "id": "a"}),
+        "the agent told an item whose `type` is missing, empty or not a text",
+    ),
+    "no id": (
+        starting({"type": "acme"}),
+        "the agent told an item whose `id` is missing, empty or not a text",
+    ),
     "an id that is a number": (
         starting({"type": "acme", "id": 7}),
-        "the agent told an item whose `id` is not a text",
+        "the agent told an item whose `id` is missing, empty or not a text",
     ),
     "a text that is a number": (
         lambda turn: turn.start_item("agentMessage", text=5),

@@ -215,7 +215,7 @@ class Turn:
         """Start an item of any type, with its members named as the wire names them.
 
         Returns:
-            The item's id, made here unless `members` brings an `id`.
+            The item's id, made here unless `members` brings an `id`, which no other item of the turn has.
 
         """
         item_id = str(members.pop("id", None) or uuid7())
@@ -246,14 +246,14 @@ class Turn:
             self._add_group(item_id, texts[half:])
 
     def complete_item(self, item_id: str, **changes: object) -> None:
-        """Complete an open item, setting `changes` on it."""
+        """Complete an open item, setting `changes` on it. Its `type` and `id` stay what they are."""
         self.emit(ItemCompleted(self.turn_id, item_id, changes))
 
     def emit(self, event: TurnEvent) -> None:
         """Tell the thread `event`.
 
         Raises:
-            TurnFailed: what is in it cannot be written as JSON. Nothing was told.
+            TurnFailed: it cannot be written as JSON, or lacks what a thread goes by. Nothing was told.
 
         """
         if self._interrupted.is_set():

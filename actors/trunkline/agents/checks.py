@@ -52,7 +52,7 @@ def _check_item(item: Json) -> None:
         raise TurnFailed("the agent told an item that is no object")
     for name in ("type", "id"):
         if not isinstance(item.get(name), str) or not item[name]:
-            raise TurnFailed(f"the agent told an item whose `{name}` is not a text")
+            raise TurnFailed(f"the agent told an item whose `{name}` is missing, empty or not a text")
     text = item_kind(item["type"]).text_member
     if text is not None and not isinstance(item.get(text), str | None):
         raise TurnFailed(f"the agent told an item whose `{text}` is not a text")
