@@ -44,7 +44,6 @@ Benchmark: TypeAlias = Callable[..., Any]
 """The fixture of pytest-benchmark: calls what it is given, many times."""
 
 THREAD = ThreadId("0190aaaa-1111-7222-8333-444444444444")
-NOTHING: frozenset[str] = frozenset()
 IDS = {"threadId": THREAD, "turnId": "0190bbbb-1111-7222-8333-444444444444", "itemId": "0190cccc-1111"}
 DELTA = "item/agentMessage/delta"
 EVENTS = 256
@@ -107,19 +106,22 @@ def dispatcher() -> Iterator[Dispatcher]:
 def test_encode_64_deltas(benchmark: Benchmark) -> None:
     head = DeltaHead(DELTA, IDS)
     texts = tuple(f"{number:08}" for number in range(64))
-    benchmark(lambda: Chunk([Deltas(head, texts, now_ms(), 12345)]).framed(TEXT_FRAMING, NOTHING))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
 
 
 def test_encode_64_deltas_of_many_lengths(benchmark: Benchmark) -> None:
     head = DeltaHead(DELTA, IDS)
     texts = tuple("word" * (number % 9) for number in range(64))
-    benchmark(lambda: Chunk([Deltas(head, texts, now_ms(), 12345)]).framed(TEXT_FRAMING, NOTHING))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
 
 
 def test_encode_64_deltas_that_are_not_ascii(benchmark: Benchmark) -> None:
     head = DeltaHead(DELTA, IDS)
     texts = tuple(f"größe {number}" for number in range(64))
-    benchmark(lambda: Chunk([Deltas(head, texts, now_ms(), 12345)]).framed(TEXT_FRAMING, NOTHING))
+    header, trailer = TEXT_FRAMING.header, TEXT_FRAMING.trailer
+    benchmark(lambda: Deltas(head, texts, now_ms(), 12345).framed(header, trailer))
 
 
 def test_encode_the_same_as_any_notification(benchmark: Benchmark) -> None:
@@ -230,7 +232,7 @@ def test_frame_256_events(benchmark: Benchmark) -> None:
     chunk = made_chunk()
 
     # Nobody holds its frames, so it is done again at every call.
-    benchmark(lambda: chunk.framed(TEXT_FRAMING, NOTHING))
+    benchmark(lambda: chunk.framed(TEXT_FRAMING, frozenset()))
 
 
 # Actor hop

@@ -145,13 +145,12 @@ class Chunk:
         frames = self._held_frames()
         data = None if frames is None else frames.get((framing, left_out))
         if data is None:
-            data = _framed(
+            data = b"".join(
                 [
-                    part
+                    _frame(part, framing)
                     for part in self.parts
                     if part.method not in left_out or (isinstance(part, Event) and part.prompt_id is not None)
-                ],
-                framing,
+                ]
             )
             if frames is not None:
                 frames[framing, left_out] = data
@@ -179,20 +178,10 @@ class Chunk:
         )
 
 
-def _framed(parts: Sequence[Part], framing: Framing) -> bytes:
-    if Deltas not in map(type, parts):
-        return b"".join([_frame(part, framing) for part in parts if isinstance(part, Event)])
-    pieces: list[str] = []
-    for part in parts:
-        if isinstance(part, Deltas):
-            pieces += part.pieces(framing.header, framing.trailer)
-        else:
-            pieces.append(_frame(part, framing).decode("latin-1"))
-    return "".join(pieces).encode("latin-1")
-
-
-def _frame(event: Event, framing: Framing) -> bytes:
-    return framing.frame(event.payload or event.encode())
+def _frame(part: Part, framing: Framing) -> bytes:
+    if isinstance(part, Deltas):
+        return part.framed(framing.header, framing.trailer)
+    return framing.frame(part.payload or part.encode())
 
 
 def _each(part: Part) -> Sequence[Event]:

@@ -36,10 +36,6 @@ def made(ids: dict[str, str], texts: list[str], at_ms: int, seq: int) -> tuple[D
     return Deltas(DeltaHead("item/x", ids), texts, at_ms, seq), expected
 
 
-def framed(deltas: Deltas, framing: Framing) -> bytes:
-    return "".join(deltas.pieces(framing.header, framing.trailer)).encode("latin-1")
-
-
 @given(ids=ids_of_any_kind, texts=texts_of_any_kind, at_ms=st.integers(0, 2**53), seq=numbers)
 def test_they_are_the_notifications_that_they_stand_for(
     ids: dict[str, str], texts: list[str], at_ms: int, seq: int
@@ -48,7 +44,8 @@ def test_they_are_the_notifications_that_they_stand_for(
 
     assert deltas.payloads() == expected
     for framing in FRAMINGS:
-        assert framed(deltas, framing) == b"".join([framing.frame(payload) for payload in expected])
+        framed = deltas.framed(framing.header, framing.trailer)
+        assert framed == b"".join([framing.frame(payload) for payload in expected])
 
 
 @given(ids=ids_of_any_kind, texts=texts_of_any_kind, seq=numbers)
@@ -87,9 +84,9 @@ def test_deltas_for_this_process_alone_are_the_same_once_somebody_wants_bytes(
     deltas = Deltas(DeltaHead("item/x", {"threadId": "a"}), texts, 5, seq, is_for_wire=False)
     about = deltas.size
 
-    first = framed(deltas, TEXT_FRAMING)
+    framed = deltas.framed(TEXT_FRAMING.header, TEXT_FRAMING.trailer)
 
-    assert first == b"".join([TEXT_FRAMING.frame(payload) for payload in expected])
+    assert framed == b"".join([TEXT_FRAMING.frame(payload) for payload in expected])
     assert about == deltas.size == sum(deltas.sizes())
 
 

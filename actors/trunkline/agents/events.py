@@ -51,11 +51,8 @@ class ItemStarted(msgspec.Struct, frozen=True):
     """The item as the wire has it, `type` and `id` included. Not to be changed afterwards."""
 
 
-class ItemDelta(msgspec.Struct, frozen=True, gc=False):
-    """Text is added to an open item. The thread adds it up for snapshots and for the completed item.
-
-    It can be part of no cycle, and is not looked at by the garbage collector.
-    """
+class ItemDelta(msgspec.Struct, frozen=True):
+    """Text is added to an open item. The thread adds it up for snapshots and for the completed item."""
 
     turn_id: TurnId
     item_id: str

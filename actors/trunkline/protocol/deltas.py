@@ -142,10 +142,8 @@ class Deltas:
         numbered = enumerate(self.texts, self.first_seq)
         return [b"%b%b%b%d}" % (head, dumps(text), tail, seq) for seq, text in numbered]
 
-    def pieces(self, header: Callable[[int], bytes], trailer: bytes) -> list[str]:
-        """Return all of them, each in its frame, as pieces to be joined: a character stands for each byte.
-
-        Joining strings is what is quick, and once for all that is sent together.
+    def framed(self, header: Callable[[int], bytes], trailer: bytes) -> bytes:
+        """Return all of them, each in its frame.
 
         Args:
             header: returns what comes before a message of so many bytes.
@@ -155,33 +153,32 @@ class Deltas:
         if self._is_plain is None:
             # Two threads may do this at the same moment with equal results: no harm, no lock.
             self._write_size()
+        # A character of Latin-1 stands for each byte: joining strings is what is quick.
+        heads = _FramedHeads(self.head.data.decode("latin-1") + '"', self._around, header)
         closing = "}" + trailer.decode("latin-1")
-        heads = _FramedHeads(closing, self.head.data.decode("latin-1") + '"', self._around, header)
-        pieces: list[str] = []
-        texts, seq = self.texts if self._is_plain else self._written(), self.first_seq
+        parts, texts, seq = [], self.texts if self._is_plain else self._written(), self.first_seq
         while texts:
             count = _end_of_section(seq) - seq
-            pieces += self._section(heads, texts[:count], seq)
+            parts.append(self._section(heads, texts[:count], seq, closing))
             texts, seq = texts[count:], seq + count
-        pieces[0] = pieces[0][len(closing) :]  # nothing comes before the first
-        pieces.append(closing)
-        return pieces
+        return "".join(parts).encode("latin-1")
 
     def _written(self) -> list[str]:
         """Return the texts as JSON has them, a character for each byte."""
         dumps = orjson.dumps
         return [dumps(text)[1:-1].decode("latin-1") for text in self.texts]
 
-    def _section(self, heads: _FramedHeads, texts: Sequence[str], seq: int) -> list[str]:
-        """Write those whose numbers differ in the last three digits only; the end of the last is left out."""
+    def _section(self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str) -> str:
+        """Write some whose numbers have the same digits but for the last three."""
         thousands, first = divmod(seq, 1000)
         count, digits = len(texts), len(str(seq))
-        pieces = [heads[len(texts[0]) + digits], "", f'"{self._tail}{thousands or ""}', ""] * count
+        tail = f'"{self._tail}{thousands or ""}'
+        pieces = [heads[len(texts[0]) + digits], "", tail, "", closing] * count
         if len(set(map(len, texts))) > 1:
-            pieces[0::4] = [heads[len(text) + digits] for text in texts]
-        pieces[1::4] = texts
-        pieces[3::4] = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
-        return pieces
+            pieces[0::5] = [heads[len(text) + digits] for text in texts]
+        pieces[1::5] = texts
+        pieces[3::5] = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
+        return "".join(pieces)
 
     def after(self, seq: int) -> Deltas:
         """Return those behind `seq`, which is one of them but not the last."""
@@ -190,18 +187,16 @@ class Deltas:
 
 
 class _FramedHeads(dict[int, str]):
-    """The end of the message before, the header and the head, by the length of text and number together."""
+    """The frame's header and the head, by the length of the text and the number together."""
 
-    def __init__(self, closing: str, head: str, around: int, header: Callable[[int], bytes]) -> None:
+    def __init__(self, head: str, around: int, header: Callable[[int], bytes]) -> None:
         super().__init__()
-        self._closing = closing
         self._head = head
         self._around = around
         self._header = header
 
     def __missing__(self, length: int) -> str:
-        header = self._header(self._around + length).decode("latin-1")
-        value = self[length] = self._closing + header + self._head
+        value = self[length] = self._header(self._around + length).decode("latin-1") + self._head
         return value
 
 
