@@ -305,8 +305,9 @@ class Session:
         if match is not None:
             self._on_result(int(match[1]), bytes(data[start:stop]))
             return
+        message = self._known(data, frame, stop)
         try:
-            message = orjson.loads(data[start:stop])
+            message = message or orjson.loads(data[start:stop])
         except orjson.JSONDecodeError as error:
             self._breach("framing", f"a text that is not JSON: {error}")
             return
@@ -328,6 +329,13 @@ class Session:
         if method != DELTA or self._every_delta:
             self._driver.on_event(method, message)
 
+    def _known(self, data: Buffer, frame: int, stop: int) -> dict[str, Any] | None:
+        """Return what a frame says if it is the thread's next one, and another connection has read it."""
+        following = self._following
+        if following is None or following.seq is None:
+            return None
+        return following.log.find(following.seq + 1, data, frame, stop)
+
     def _check(
         self, method: str, message: dict[str, Any], data: Buffer, frame: int, start: int, stop: int
     ) -> None:
@@ -343,7 +351,7 @@ class Session:
         if subscription is None or not subscription.active:
             self._check_foreign(method, message, subscription)
             return
-        self._on_thread_event(subscription, message, data[frame:stop])
+        self._on_thread_event(subscription, message, memoryview(data)[frame:stop])
         if method == DELTA and not (self._every_delta or self._where.latency_from_mark):
             self._deltas = Deltas.recognize(subscription, message, data[start:stop])
 
@@ -402,7 +410,9 @@ class Session:
 
     # Checks
 
-    def _on_thread_event(self, subscription: Subscription, message: dict[str, Any], frame: Buffer) -> None:
+    def _on_thread_event(
+        self, subscription: Subscription, message: dict[str, Any], frame: memoryview
+    ) -> None:
         """Check an event of a thread this connection is subscribed to, and keep its log."""
         method, params, seq = message["method"], message["params"], message.get("seq")
         prompt = message.get("id")
@@ -426,7 +436,7 @@ class Session:
         elif method == "turn/started":
             self.check_prompts(subscription)
 
-    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: Buffer) -> None:
+    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: memoryview) -> None:
         """Keep a numbered event in its thread's log, for the other subscribers in this worker."""
         log = subscription.log
         if log.readers < 2:
@@ -435,7 +445,10 @@ class Session:
             stop = message["method"] != DELTA or (
                 self._where.latency_from_mark and _MARK.search(frame) is not None
             )
-            log.add(seq, frame, message.get("emittedAtMs", 0), stop=stop)
+            kept = bytes(frame)
+            log.add(seq, kept, message.get("emittedAtMs", 0), stop=stop)
+            if stop:
+                log.add_large(seq, kept, message)
         self._following = subscription
 
     def behind(self, last_events: dict[str, int]) -> list[Subscription]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from trunkline_cli.load.read import Buffer, Read
 
@@ -20,6 +21,10 @@ __all__ = ["ThreadLog"]
 _MAX_BYTES = 2_000_000
 _STOP_BYTES = 128
 """What is kept of an event that each connection looks at itself: about what it takes to remember it."""
+_LARGE_BYTES = 4_096
+"""From this size on an event is quicker compared with what another connection has read than taken apart."""
+_MOST_LARGE = 4
+"""Large events that are kept whole, with what they say."""
 _BLOCK_BYTES = 32_768
 """Bytes after which frames go into another block. To put much behind much is to move it all now and then."""
 
@@ -100,10 +105,22 @@ class _Mixed:
 _Block: TypeAlias = _Alike | _Mixed
 
 
+@dataclass(slots=True)
+class _Large:
+    """A large event that each connection has to look at itself."""
+
+    number: int
+    frame: Buffer
+    message: dict[str, Any]
+    """What it says."""
+    left: int
+    """Connections that have not asked for it."""
+
+
 class ThreadLog:
     """Frames with the sequence numbers `first`, `first + 1`, … and so on, without a hole."""
 
-    __slots__ = ("_blocks", "_bytes", "_run_first", "_run_ms", "_stops", "first", "next", "readers")
+    __slots__ = ("_blocks", "_bytes", "_large", "_run_first", "_run_ms", "_stops", "first", "next", "readers")
 
     def __init__(self) -> None:
         self.first = 0
@@ -120,6 +137,8 @@ class ThreadLog:
         self._run_ms: list[int] = []
         # Numbers of the frames that each connection has to look at itself: prompts, ends of turns, …
         self._stops: list[int] = []
+        # Those among them that are large, the newest ones.
+        self._large: deque[_Large] = deque(maxlen=_MOST_LARGE)
 
     def add(self, number: int, frame: Buffer, emitted_ms: int, *, stop: bool) -> None:
         """Keep a frame that was checked. One that does not follow the newest begins the log anew.
@@ -128,7 +147,7 @@ class ThreadLog:
             number: of the frame.
             frame: its bytes; the log takes them over.
             emitted_ms: when it was emitted.
-            stop: each connection has to look at it itself. Nothing of it will be compared.
+            stop: each connection has to look at it itself. Nothing of it will be compared but by `find`.
 
         """
         self._begin(number, emitted_ms)
@@ -166,6 +185,25 @@ class ThreadLog:
         self._bytes += size
         if self._bytes > _MAX_BYTES and len(self._blocks) > 1:
             self._trim()
+
+    def add_large(self, number: int, frame: Buffer, message: dict[str, Any]) -> None:
+        """Keep what a frame that was added says, if it is so large that it should not be taken apart again.
+
+        Nobody may change the message any more, nor the frame.
+        """
+        if len(frame) >= _LARGE_BYTES:
+            self._large.append(_Large(number, frame, message, self.readers - 1))
+
+    def find(self, number: int, data: Buffer, begin: int, end: int) -> dict[str, Any] | None:
+        """Return what a frame says, the one with a number, if another connection has read the very same."""
+        for large in self._large:
+            if large.number == number:
+                is_same = len(large.frame) == end - begin and data.startswith(large.frame, begin)
+                large.left -= 1
+                if large.left <= 0:  # if some come and go it may be too soon, or `_MOST_LARGE` ends it
+                    self._large.remove(large)
+                return large.message if is_same else None
+        return None
 
     def match(self, number: int, data: memoryview) -> tuple[int, int]:
         """Compare `data` with the frames from `number` on, as far as both go.
@@ -220,6 +258,7 @@ class ThreadLog:
         self._run_first.clear()
         self._run_ms.clear()
         self._stops.clear()
+        self._large.clear()
         self.first = self.next = number
 
     def _enter(self, block: _Block) -> None:
@@ -244,6 +283,8 @@ class ThreadLog:
         """Forget what is known of frames before the oldest block."""
         self.first = self._blocks[0].first
         del self._stops[: bisect_right(self._stops, self.first - 1)]
+        while self._large and self._large[0].number < self.first:
+            self._large.popleft()
         run = bisect_right(self._run_first, self.first) - 1
         del self._run_first[:run], self._run_ms[:run]
 
