@@ -103,20 +103,24 @@ class Item:
             return f"completed an item with a `{text}` that is not a text"
         return None
 
-    def complete(self, changes: JsonObject) -> Encoded:
-        """End the item and return it. `misfit` must be None."""
-        self.body = body = Encoded({**self._so_far(now_ms()), **changes})
+    def complete(self, changes: JsonObject) -> None:
+        """End the item. `misfit` must be None."""
+        self.body = Encoded({**self._so_far(now_ms()), **changes})
         self._members, self._parts = {}, []
-        return body
+
+    def write(self) -> None:
+        """Keep the complete item as bytes alone."""
+        if self.body is not None:
+            self.body = Encoded(data=self.body.data)
 
     def settle(self) -> None:
         """Keep the complete item in one form: everybody who was there when it was completed has been told."""
         if self.body is not None:
             self.body = self.body.lean()
 
-    def cut(self) -> Encoded:
+    def cut(self) -> None:
         """End the item because its turn has ended: with the text so far, and `failed` if it has a status."""
-        return self.complete({"status": "failed"} if self.kind.has_status else {})
+        self.complete({"status": "failed"} if self.kind.has_status else {})
 
     def json(self) -> Json:
         """Return the item as it is now, for a snapshot."""
@@ -133,15 +137,15 @@ class Item:
 class TurnState:
     """A turn and its items, in the order they started."""
 
-    __slots__ = ("_last_body", "_started_monotonic", "items", "last_message", "record")
+    __slots__ = ("_started_monotonic", "items", "last_body", "last_message", "record")
 
     def __init__(self, record: TurnRecord, items: Iterable[Item] = ()) -> None:
         self.record = record
         self.items = {item.id: item for item in items}
         self.last_message: Item | None = None
         """The agent message that was completed last."""
-        # Its body in both forms, for `turn/completed`.
-        self._last_body: Encoded | None = None
+        self.last_body: Encoded | None = None
+        """That message in all forms in which it is there, for `turn/completed`; None once that is told."""
         self._started_monotonic = time.monotonic()
 
     @property
@@ -168,7 +172,7 @@ class TurnState:
         """Note that an item has been completed."""
         if item.kind.is_message:
             self.last_message = item
-            self._last_body = item.body
+            self.last_body = item.body
 
     def end(self, status: TurnStatus, error: JsonObject | None) -> None:
         """Set how the turn ended."""
@@ -190,7 +194,7 @@ class TurnState:
 
     def summary_json(self) -> JsonObject:
         """Return the turn with its last agent message, as `turn/completed` has it."""
-        last, body = self.last_message, self._last_body
+        last, body = self.last_message, self.last_body
         return {
             **turn_json(self.record),
             "items": [] if last is None else [body or last.json()],
@@ -199,7 +203,7 @@ class TurnState:
 
     def settle(self) -> None:
         """Keep the turn in one form: its end has been told."""
-        self._last_body = None
+        self.last_body = None
 
 
 class History(Sequence[JsonObject]):

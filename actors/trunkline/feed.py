@@ -20,7 +20,7 @@ from typing import NamedTuple
 from trunkline.actor import post
 from trunkline.errors import RpcError
 from trunkline.listener import Listener, Subscription
-from trunkline.log import Chunk, Event, EventLog, Frames, Part
+from trunkline.log import MAX_KEPT_BYTES, Chunk, Event, EventLog, Frames, Part
 from trunkline.messages import (
     Broadcast,
     Deliver,
@@ -36,7 +36,7 @@ from trunkline.messages import (
 )
 from trunkline.protocol.deltas import DeltaHead, Deltas
 from trunkline.protocol.envelope import encode_notification, now_ms
-from trunkline.protocol.values import measure
+from trunkline.protocol.values import Encoded, measure
 from trunkline.types import ConnectionId, Json, ThreadId
 
 __all__ = ["Feed"]
@@ -147,6 +147,11 @@ class Feed:
         """Return the connections that are subscribed and may answer prompts."""
         return (each.connection_id for each in self.listener or () if each.may_answer)
 
+    @property
+    def is_sent_as_bytes(self) -> bool:
+        """Whether there are subscribers and none of them takes events as they are."""
+        return self.listener is not None and not self.listener.in_process_count
+
     def is_far_ahead(self) -> bool:
         """Whether more is published than any subscriber can be sent for now."""
         return self.listener is not None and self.listener.is_far_behind()
@@ -159,12 +164,24 @@ class Feed:
         to_everybody: bool = False,
         is_terminal: bool = False,
         resolves: int | None = None,
+        shared: Encoded | None = None,
     ) -> None:
-        """Publish a notification. `params` and what is in it must not be changed afterwards."""
+        """Publish a notification. `params` and what is in it must not be changed afterwards.
+
+        Args:
+            method: the notification.
+            params: its params.
+            to_everybody: whether every initialized connection is sent it.
+            is_terminal: whether it must be kept before anybody is told.
+            resolves: the prompt whose end it tells.
+            shared: what in `params` is kept elsewhere as well. If that is large it is not kept twice.
+
+        """
         seq = self._take_seq()
         at_ms = now_ms()
         listener = self.listener
-        if listener is None or not listener.wire_count:
+        is_large = shared is not None and shared.size > MAX_KEPT_BYTES
+        if listener is None or not listener.wire_count or is_large:
             payload, size, kept = None, measure(params), params
         else:
             payload = encode_notification(method, params, at_ms, seq)

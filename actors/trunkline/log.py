@@ -23,9 +23,12 @@ from trunkline.protocol.envelope import encode_notification, encode_server_reque
 from trunkline.transports.base import Framing
 from trunkline.types import Json
 
-__all__ = ["Chunk", "Event", "EventLog", "Frames", "Part"]
+__all__ = ["MAX_KEPT_BYTES", "Chunk", "Event", "EventLog", "Frames", "Part"]
 
 _NOTHING: frozenset[str] = frozenset()
+
+MAX_KEPT_BYTES = 16 * 1024
+"""An event keeps its payload, once made, up to this size; a larger one is made again when it is needed."""
 
 _RESTORED_CHUNK = 64
 """Events that make a chunk when they were read again: a subscription goes by whole chunks."""
@@ -34,14 +37,15 @@ _RESTORED_CHUNK = 64
 class Event(msgspec.Struct, eq=False, gc=False):
     """One notification or prompt of a thread. Any thread may read it.
 
-    It is there as bytes, as params, or as both; `encode` makes the bytes. Nothing else of it changes.
+    It is there as bytes, as params, or as both; `encode` makes the bytes. Nothing else of it changes. A large
+    one whose params hold what is kept elsewhere as well, such as an item, is there as params alone.
     """
 
     seq: int
     """Its place in the thread, from 1; 0 if it has none."""
     method: str
     payload: bytes | None
-    """The message as it goes over the wire, without framing; None while nobody needed that."""
+    """The message as it goes over the wire, without framing; None if nobody needed that or it is not kept."""
     size: int
     """Bytes of the payload: exactly, or about if it is not encoded yet. It counts as these for ever."""
     params: Json = None
@@ -68,7 +72,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return self.seq
 
     def encode(self) -> bytes:
-        """Return the payload, made at the first call."""
+        """Return the payload, made at the first call, and at each if it is larger than what is kept."""
         payload = self.payload
         if payload is None:
             # Two threads may do this at the same moment with equal results: no harm, no lock.
@@ -76,7 +80,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
                 payload = encode_server_request(self.prompt_id, self.method, self.params, self.seq)
             else:
                 payload = encode_notification(self.method, self.params, self.at_ms, self.seq or None)
-            self.payload = payload
+            if len(payload) <= MAX_KEPT_BYTES:
+                self.payload = payload
         return payload
 
 

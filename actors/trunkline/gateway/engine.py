@@ -352,7 +352,8 @@ class GatewayEngine:
     def _fail(self, turn: RunningTurn) -> None:
         ids = {"threadId": self._id, "turnId": turn.id}
         for item in turn.items.values():
-            self._feed.notify("item/completed", {**ids, "completedAtMs": now_ms(), "item": item.cut()})
+            item.cut()
+            self._feed.notify("item/completed", {**ids, "completedAtMs": now_ms(), "item": item.json()})
         error = {"message": "the upstream app-server has ended", "codexErrorInfo": "other"}
         self._scene.status = {"type": "systemError"}
         status = {"threadId": self._id, "status": self._scene.status}

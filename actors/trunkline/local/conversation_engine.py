@@ -58,7 +58,6 @@ from trunkline.protocol.params import (
     TurnSteerParams,
     check_turn_input,
 )
-from trunkline.protocol.values import Encoded
 from trunkline.store.asking import read_items
 from trunkline.store.base import (
     DeleteThread,
@@ -368,7 +367,8 @@ class ConversationEngine:
         if misfit is not None:
             self._fail(running, misfit)
             return
-        self._publish_completed(running.state, item, item.complete(event.changes))
+        item.complete(event.changes)
+        self._publish_completed(running.state, item)
 
     def on_prompt_raised(self, event: PromptRaised) -> None:
         """Clients are asked something."""
@@ -450,7 +450,8 @@ class ConversationEngine:
         for request in running.interrupts:
             self._feed.reply(request, {})
         for item in state.open_items():
-            self._publish_completed(state, item, item.cut())
+            item.cut()
+            self._publish_completed(state, item)
         error = None if message is None else _turn_error(message)
         self._conversation.end_turn(status, error)
         if self._is_kept:
@@ -462,7 +463,7 @@ class ConversationEngine:
                 "error", {"threadId": self._id, "turnId": state.id, "error": error, "willRetry": False}
             )
         params = {"threadId": self._id, "turn": state.summary_json()}
-        self._feed.notify("turn/completed", params, is_terminal=True)
+        self._feed.notify("turn/completed", params, is_terminal=True, shared=state.last_body)
         state.settle()
         self._context.metrics.turn_ended(status)
 
@@ -487,7 +488,8 @@ class ConversationEngine:
     def _publish_input(self, state: TurnState, content: list[JsonObject], client_id: str | None) -> None:
         item = self._conversation.start_item(user_message(uuid7(), content, client_id))
         self._publish_started(state.id, item)
-        self._publish_completed(state, item, item.complete({}))
+        item.complete({})
+        self._publish_completed(state, item)
 
     def _publish_started(self, turn_id: TurnId, item: Item) -> None:
         params = {
@@ -498,7 +500,11 @@ class ConversationEngine:
         }
         self._feed.notify("item/started", params)
 
-    def _publish_completed(self, state: TurnState, item: Item, body: Encoded) -> None:
+    def _publish_completed(self, state: TurnState, item: Item) -> None:
+        if self._feed.is_sent_as_bytes:
+            item.write()
+        body = item.body
+        assert body is not None
         state.note_completed(item)
         if self._is_kept:
             self._save(SaveItem(self._id, state.id, StoredItem(item.id, body.data, item.position)))
@@ -508,7 +514,7 @@ class ConversationEngine:
             "completedAtMs": now_ms(),
             "item": body,
         }
-        self._feed.notify("item/completed", params, is_terminal=True)
+        self._feed.notify("item/completed", params, is_terminal=True, shared=body)
         item.settle()
 
     def _compute_status(self) -> JsonObject:
