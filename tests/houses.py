@@ -155,6 +155,7 @@ def running_server(
     **settings: Any,
 ) -> Iterator[LocalHouse]:
     """Run a server on a free port; its clients are cut off at the end."""
+    settings.setdefault("workers", 2)  # wherever it runs: actors are to meet each other
     config = Config(listen=("ws://127.0.0.1:0",), agent=agent, limits=limits or Limits(), **settings)
     server = AppServer(config, clock=clock)
     with LocalHouse(server, transport, grace_s=grace_s) as house:

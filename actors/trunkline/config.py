@@ -5,6 +5,7 @@ The options of `trunkline serve` are the only other place where a setting is nam
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -21,6 +22,16 @@ MIB = 1024 * KIB
 
 READABLE_DEPTH = 1_024
 """Levels of JSON that orjson reads; it refuses deeper ones, whatever they are."""
+
+
+def fitting_workers() -> int:
+    """Return how many threads for actors suit the processors that this process may use: 2, or 1 for up to 2.
+
+    While one of two is in the operating system, sending, the other has the GIL. But where they have to share
+    a processor with whoever reads, the one that has the GIL is made to wait for it.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if usable > 2 else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +135,9 @@ class Config:
     """Seconds a prompt may be open; after that the server refuses it itself. None waits for ever."""
     prompt_without_subscriber: Literal["wait", "refuse"] = "wait"
     """What becomes of a prompt while nobody is subscribed: it waits for somebody, or is refused at once."""
-    workers: int = 2
-    """OS threads that run the actors, 1 or more. They share the GIL: more of them are rarely faster."""
+    workers: int = field(default_factory=fitting_workers)
+    """OS threads that run the actors, 1 or more. They share the GIL: more than 2 are rarely faster, and 2
+    only where there are more than 2 processors, which is when they are the default."""
     method_workers: int = 4
     """OS threads that run the handlers of a host's own methods, 1 or more. They start with the first one."""
     limits: Limits = field(default_factory=Limits)
