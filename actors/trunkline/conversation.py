@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import overload
 
 import msgspec
@@ -210,24 +211,28 @@ class History(Sequence[JsonObject]):
     """The completed items of earlier turns, for agents; each is copied or decoded when it is looked at.
 
     Args:
-        items: the items, oldest first.
-        read_older: returns the bytes of those before them. Called when one of them, or their number, is
+        read_newest: returns those that are in memory, oldest first. Called when one is needed, or their
+            number: most agents ask for none, and a long thread has many.
+        read_older: returns the bytes of those before them. Called when one of them, or the number of all, is
             needed; may block. None if there are none.
 
     """
 
     def __init__(
-        self, items: Sequence[bytes | Encoded], read_older: Callable[[], Sequence[bytes]] | None = None
+        self,
+        read_newest: Callable[[], Sequence[bytes | Encoded]],
+        read_older: Callable[[], Sequence[bytes]] | None = None,
     ) -> None:
-        self._newest = items
+        self._read_newest = read_newest
         self._read_older = read_older
 
-    @property
+    @cached_property
+    def _newest(self) -> Sequence[bytes | Encoded]:
+        return self._read_newest()
+
+    @cached_property
     def _items(self) -> Sequence[bytes | Encoded]:
-        if self._read_older is not None:
-            self._newest = [*self._read_older(), *self._newest]
-            self._read_older = None
-        return self._newest
+        return self._newest if self._read_older is None else [*self._read_older(), *self._newest]
 
     def __len__(self) -> int:
         return len(self._items)
@@ -240,7 +245,8 @@ class History(Sequence[JsonObject]):
 
     def __getitem__(self, index: int | slice) -> JsonObject | History:
         if isinstance(index, slice):
-            return History(self._items[index])
+            part = self._items[index]
+            return History(lambda: part)
         is_new = -len(self._newest) <= index < 0
         body = (self._newest if is_new else self._items)[index]
         item: JsonObject = orjson.loads(body) if isinstance(body, bytes) else given(body)
@@ -372,9 +378,12 @@ class Conversation:
             read_older: reads the items up to a place, oldest first; may block.
 
         """
-        bodies = [item.body for _, item in self.items() if item.body is not None]
-        left_out = self.left_out
-        return History(bodies, None if left_out is None else lambda: read_older(left_out))
+        turns, left_out = tuple(self.turns), self.left_out  # nothing of a turn that has ended changes
+
+        def read_newest() -> list[Encoded]:
+            return [item.body for turn in turns for item in turn.items.values() if item.body is not None]
+
+        return History(read_newest, None if left_out is None else lambda: read_older(left_out))
 
 
 def record_json(
