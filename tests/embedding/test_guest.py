@@ -125,6 +125,15 @@ def made_by_function() -> Agent:
     return Echo("function")
 
 
+@pytest.mark.parametrize(("processors", "workers"), [({0}, 1), ({0, 1}, 1), ({1, 5, 6}, 2)])
+def test_a_second_worker_takes_a_third_processor(
+    processors: set[int], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: processors)
+    assert Config().workers == workers
+    assert Config(workers=3).workers == 3
+
+
 @pytest.mark.parametrize(
     ("agent", "name"), [(Echo, "echo"), (Echo("object"), "object"), (made_by_function, "function")]
 )
@@ -206,7 +215,7 @@ def test_the_actors_of_a_server_are_in_pykkas_registry_and_answer_as_any_do() ->
 def test_a_dump_of_all_threads_says_who_does_what(puppets: Puppets, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     hold, held = threading.Event(), threading.Event()
-    with AppServer(listen=LISTEN, agent=puppets) as server:
+    with AppServer(listen=LISTEN, agent=puppets, workers=2) as server:
 
         def stand(_: Any) -> None:
             held.set()

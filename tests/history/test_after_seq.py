@@ -58,6 +58,26 @@ def test_every_place_in_the_log_can_be_come_back_to(house: LocalHouse) -> None:
         assert replayed == all_events[after : after + len(replayed)]
 
 
+def test_a_long_message_is_kept_once_and_told_again_as_it_was(house: LocalHouse) -> None:
+    alice = house.connect("alice")
+    started = begin(alice)
+    thread_id, epoch = started["thread"]["id"], started["epoch"]
+    alice.run_turn(thread_id, "say 500 100")
+    events = alice.events_of(thread_id)
+
+    bob = house.connect("bob")
+    bob.request("thread/resume", threadId=thread_id, afterSeq=events[0]["seq"] - 1, epoch=epoch)
+    bob.wait("turn/completed")
+
+    assert bob.events_of(thread_id) == events
+    house.settle()
+    feed = house.thread(thread_id).feed
+    item, turn = (event for event in feed.newest_after(0, 10**9) if event.size > 50_000)
+    assert (item.payload, turn.payload) == (None, None)
+    assert item.params["item"].data is turn.params["turn"]["items"][0].data
+    assert item.params["item"].lean() is item.params["item"]
+
+
 def test_another_epoch_gets_a_snapshot(house: LocalHouse) -> None:
     alice = house.connect("alice")
     started = begin(alice)

@@ -17,6 +17,7 @@ from helpers import Client, Message
 from history.test_lists import unload, walk
 from houses import LocalHouse, Play, Puppets
 from trunkline import Limits, Turn
+from trunkline.conversation import History
 from trunkline.local.engine import LocalEngine
 from trunkline.protocol.ids import uuid7
 from trunkline.store import reader, schema, sqlite
@@ -274,6 +275,25 @@ def test_an_agent_has_the_whole_history(long: tuple[Client, str, list[str]], pup
     assert [item["id"] for item in history] == told
     assert len(history) == len(told)
     assert history[0]["id"] == told[0]
+
+
+def test_a_history_is_read_when_it_is_looked_at() -> None:
+    read: list[str] = []
+
+    def newest() -> list[bytes]:
+        read.append("newest")
+        return [b'{"id":"c"}']
+
+    def older() -> list[bytes]:
+        read.append("older")
+        return [b'{"id":"a"}', b'{"id":"b"}']
+
+    history = History(newest, older)
+    assert read == []
+    assert history[-1] == {"id": "c"}
+    assert read == ["newest"]
+    assert [item["id"] for item in history[1:]] == ["b", "c"]
+    assert (len(history), read) == (3, ["newest", "older"])
 
 
 # A history of a hundred megabytes

@@ -153,9 +153,10 @@ def outcome(place: Place) -> tuple[int, int, dict[str, int]]:
 
 @pytest.fixture(scope="module", params=[300, 131_072])
 def _block_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is compared is in many blocks, or in few."""
+    """What is compared is in many blocks, with events that count as large, or in few and with none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trunkline_cli.load.threadlog._BLOCK_BYTES", request.param)
+        patch.setattr("trunkline_cli.load.threadlog._LARGE_BYTES", request.param // 3)
         yield
 
 
@@ -225,6 +226,34 @@ def test_numbers_may_grow_by_a_digit(count: int) -> None:
         feed(reader, stream, random.Random(1))
 
     assert outcome(place) == (2 * len(stream), 2 * len(stream), {})
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_a_large_event_is_taken_apart_once_unless_it_is_another(
+    is_other: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place()
+    readers = [session(place, numbered=True, full_look=False) for _ in range(3)]
+    item = {"id": "i", "type": "agentMessage", "text": "x" * 10_000}
+    first = {**delta(0, "i", "x", 1_795_336_385_341), "seq": 1}
+    end = {"method": "item/completed", "params": {"threadId": THREADS[0], "item": item}, "seq": 2}
+    other = {**end, "params": {"threadId": THREADS[1] if is_other else THREADS[0], "item": item}}
+    parsed: list[int] = []
+    loads = orjson.loads
+
+    def count(data: bytes) -> Any:
+        parsed.append(len(data))
+        return loads(data)
+
+    monkeypatch.setattr("trunkline_cli.load.session.orjson.loads", count)
+    for reader, last in zip(readers, (end, end, other), strict=True):
+        data = bytearray(b"".join(frame(orjson.dumps(event)) for event in (first, last)))
+        assert reader.on_data(data, 0, len(data)) == len(data)
+
+    assert len([size for size in parsed if size > 10_000]) == 1 + is_other
+    breaches = {"order": 1} if is_other else {}  # the event of the other thread is not its first
+    assert outcome(place) == (6, 3, breaches)
+    assert not place.logs[THREADS[0]]._large  # all have asked for it
 
 
 def alike(count: int, first: int) -> list[Event]:
