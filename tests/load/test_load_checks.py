@@ -102,6 +102,11 @@ class Selective(FakeServer):
         super().__init__()
         self.seen = 0
 
+    def on_turn_start(self, peer: Peer, request: JsonObject) -> None:
+        # Who came first is chance: the first is to be one that starts no turns.
+        self.subscribers[request["params"]["threadId"]].sort(key=lambda each: each is peer)
+        super().on_turn_start(peer, request)
+
     def deliver(self, peer: Peer, message: JsonObject) -> None:
         if peer is self.subscribers[message["params"]["threadId"]][0] and self.is_meant(message):
             self.seen += 1
