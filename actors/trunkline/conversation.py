@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import overload
 
 import msgspec
@@ -225,14 +224,26 @@ class History(Sequence[JsonObject]):
     ) -> None:
         self._read_newest = read_newest
         self._read_older = read_older
+        # What was read: of those in memory, and of all.
+        self._newest_read: Sequence[bytes | Encoded] | None = None
+        self._all_read: Sequence[bytes | Encoded] | None = None
 
-    @cached_property
+    @property
     def _newest(self) -> Sequence[bytes | Encoded]:
-        return self._read_newest()
+        # Two threads of an agent may do this at the same moment with equal results: no harm, no lock.
+        newest = self._newest_read
+        if newest is None:
+            newest = self._newest_read = self._read_newest()
+        return newest
 
-    @cached_property
+    @property
     def _items(self) -> Sequence[bytes | Encoded]:
-        return self._newest if self._read_older is None else [*self._read_older(), *self._newest]
+        if self._read_older is None:
+            return self._newest
+        items = self._all_read
+        if items is None:
+            items = self._all_read = [*self._read_older(), *self._newest]
+        return items
 
     def __len__(self) -> int:
         return len(self._items)
