@@ -410,9 +410,7 @@ class Session:
 
     # Checks
 
-    def _on_thread_event(
-        self, subscription: Subscription, message: dict[str, Any], frame: memoryview
-    ) -> None:
+    def _on_thread_event(self, subscription: Subscription, message: dict[str, Any], raw: memoryview) -> None:
         """Check an event of a thread this connection is subscribed to, and keep its log."""
         method, params, seq = message["method"], message["params"], message.get("seq")
         prompt = message.get("id")
@@ -424,7 +422,7 @@ class Session:
                 return
         if seq is not None:
             self._complain(subscription, subscription.take_number(seq))
-            self._keep(subscription, seq, message, frame)
+            self._keep(subscription, seq, message, raw)
         elif prompt is None:
             self._complain(subscription, subscription.take_text(method, params))
         if method == DELTA:
@@ -436,16 +434,16 @@ class Session:
         elif method == "turn/started":
             self.check_prompts(subscription)
 
-    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], frame: memoryview) -> None:
+    def _keep(self, subscription: Subscription, seq: int, message: dict[str, Any], raw: memoryview) -> None:
         """Keep a numbered event in its thread's log, for the other subscribers in this worker."""
         log = subscription.log
         if log.readers < 2:
             return
         if seq >= log.next:
             stop = message["method"] != DELTA or (
-                self._where.latency_from_mark and _MARK.search(frame) is not None
+                self._where.latency_from_mark and _MARK.search(raw) is not None
             )
-            kept = bytes(frame)
+            kept = bytes(raw)
             log.add(seq, kept, message.get("emittedAtMs", 0), stop=stop)
             if stop:
                 log.add_large(seq, kept, message)
