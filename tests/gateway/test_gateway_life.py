@@ -51,6 +51,7 @@ def test_a_running_turn_fails_when_the_upstream_dies(gateway: Gateway) -> None:
             lambda m: m.get("method") == "item/completed" and m["params"]["item"]["text"] == "half a mess"
         )
         assert item["params"]["threadId"] == thread_id
+        assert item["params"]["item"]["completedAtMs"] is not None
         error = client.wait("error")["params"]["error"]
         assert error["message"] == "the upstream app-server has ended"
         turn = client.wait_for(
