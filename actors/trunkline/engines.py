@@ -111,8 +111,8 @@ class Engine(Protocol):
         """Interrupt the running turn, if there is one."""
         ...
 
-    def batch_ended(self) -> None:
-        """Look after what the batch has changed, once its events are out."""
+    def pace(self) -> None:
+        """Hold whoever publishes while subscribers are too far behind."""
         ...
 
     def reserve(self, seq: int) -> None:

@@ -83,6 +83,7 @@ class Feed:
         commit: asked to have everything stored that the thread has told the store so far, and then to
             see to it that `committed` is called, once for each time; None if nothing is stored.
         commit_took: told how many seconds each took.
+        pace: called when deltas did not wait for the end of a batch: whoever publishes them may be too fast.
 
     """
 
@@ -97,6 +98,7 @@ class Feed:
         reserve: Callable[[int], None],
         commit: Callable[[], None] | None = None,
         commit_took: Callable[[float], None] = lambda _: None,
+        pace: Callable[[], None] = lambda: None,
     ) -> None:
         self._thread_id = thread_id
         self._log = log
@@ -105,6 +107,7 @@ class Feed:
         self._commit = commit
         self._commit_took = commit_took
         self._reserve = reserve
+        self._pace = pace
         # Numbers up to this one are taken, whatever happens to the process: they are never used again.
         self._reserved_seq = log.last_seq
         self._must_commit = False
@@ -210,6 +213,7 @@ class Feed:
         self._pending.append(deltas)
         if deltas.last_seq - self._log.last_seq >= MAX_CHUNK_EVENTS:
             self.flush()
+            self._pace()
 
     def prompt(self, request_id: int, method: str, params: Json) -> Event:
         """Publish a prompt. `params` and what is in it must not be changed afterwards.

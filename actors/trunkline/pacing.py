@@ -39,15 +39,15 @@ class Pacing:
         self._taken = 0
         self._has_stalled = False
         self.is_held = False
-        """Whether publishers wait, as it was at the end of the last batch."""
+        """Whether publishers wait, as it was at the last look."""
 
     def taken(self, size: int) -> None:
         """Note that a subscriber's socket has taken `size` bytes."""
         self._taken += size
         self._has_stalled = False
 
-    def batch_ended(self) -> None:
-        """Look again, once the events of the batch are out."""
+    def look(self) -> None:
+        """Look again, once events are out."""
         must_wait = not self._has_stalled and self._feed.is_far_ahead()
         if must_wait and not self.is_held:
             self._tell_due()

@@ -103,6 +103,7 @@ class Thread(PooledActor):
             reserve=lambda seq: self._engine.reserve(seq),
             commit=(lambda: self._engine.commit()) if numbering.is_kept else None,
             commit_took=context.metrics.commit_took,
+            pace=self._pace,
         )
         """Where everything is published."""
         self.prompts = Prompts(
@@ -139,11 +140,15 @@ class Thread(PooledActor):
         self._see_attended()
         self.feed.flush()
         self._tell_summary()
-        self._pacing.batch_ended()
+        self._pace()
         if not self._pacing.is_held:
             self._publications.confirm()
-        self._engine.batch_ended()
         self._watch_idle()
+
+    def _pace(self) -> None:
+        """Hold whoever publishes while subscribers are too far behind."""
+        self._pacing.look()
+        self._engine.pace()
 
     def on_stop(self) -> None:
         """Let go of everybody who waits."""

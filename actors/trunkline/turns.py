@@ -25,22 +25,28 @@ class Gate:
     """Where an agent waits while its thread has too much to do.
 
     The agent's thread passes through; the actor shuts and opens, and never waits. The gate is shut
-    while more than `high_water` messages are in the actor's inbox (fewer for one with much text or of many
+    while more than `high_water` messages are in the actor's inbox (fewer of those with much text or of many
     events: what is in the inbox must fit into the thread's log), or while the actor says so.
 
     Args:
         inbox_depth: tells how many messages are in the actor's inbox, on any thread.
         high_water: messages in the inbox at which the agent begins to wait.
         max_chars: characters of text that may be in the inbox, about.
+        max_events: events that may be in the inbox, about; None sets no limit but `high_water`.
 
     """
 
-    def __init__(self, inbox_depth: Callable[[], int], high_water: int, max_chars: int) -> None:
+    def __init__(
+        self, inbox_depth: Callable[[], int], high_water: int, max_chars: int, max_events: int | None = None
+    ) -> None:
         self._inbox_depth = inbox_depth
         self._high_water = high_water
         self._max_chars = max_chars
+        self._max_events = high_water if max_events is None else max_events
         self._opened = threading.Event()
         self._has_waiter = False
+        # Messages in the inbox at which a waiter is woken.
+        self._wake_depth = 0
         self._is_held = False
         self._is_open_for_good = False
 
@@ -54,12 +60,14 @@ class Gate:
         """
         limit = self._high_water
         # As many as there may be if all are like this. A few in any case: there are other messages too.
-        if count > 1:
-            limit = max(limit // count, 4)
+        if count * limit > self._max_events:
+            limit = max(self._max_events // count, 4)
         if chars * limit > self._max_chars:
             limit = max(self._max_chars // chars, 4)
         while self._is_shut(limit):
             self._opened.clear()
+            # Not as soon as there is room for one more: it would wait again at once.
+            self._wake_depth = limit // 2
             # The order matters: the actor looks for a waiter after it has taken messages, so either it
             # sees this waiter, or this look sees what it took.
             self._has_waiter = True
@@ -74,7 +82,7 @@ class Gate:
         Called at the end of each batch: the waiter relies on it.
         """
         self._is_held = is_held
-        if self._has_waiter and not is_held and self._inbox_depth() * 2 <= self._high_water:
+        if self._has_waiter and not is_held and self._inbox_depth() <= self._wake_depth:
             self._has_waiter = False
             self._opened.set()
 

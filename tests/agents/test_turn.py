@@ -58,7 +58,7 @@ def test_an_interrupt_during_a_message_leaves_it_open() -> None:
     [
         ([], []),
         (["a"], [1]),
-        ([f"{number} " for number in range(520)], [256, 256, 8]),
+        ([f"{number} " for number in range(2056)], [1024, 1024, 8]),
         (["x" * 16_384, "y"], [1, 1]),
         (["x" * 16_383, "y"], [2]),
         (["x" * 200] * 256, [64] * 4),

@@ -120,7 +120,8 @@ def test_one_that_falls_behind_is_warned_once_before_it_is_closed(serve: Serve, 
     ("script", "limits"),
     [
         ("say 20000 100", Limits(log_bytes=256 * KIB, log_events=1000)),
-        ("say 20000 8", Limits(log_events=1000)),  # told 256 at once, where the log can hold so many
+        ("say 20000 8", Limits(log_events=1000)),  # told 1,024 at once, where the log can hold so many
+        ("say 200000 8", Limits()),
         ("say 5000 8", Limits(log_events=300)),
         ("say 3000 9000", Limits()),  # more than fits into the log is ready before anything is sent
         ("say 400 65000", Limits()),

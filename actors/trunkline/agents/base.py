@@ -77,7 +77,7 @@ class Agent(ABC):
         """
 
 
-_GROUP_TEXTS = 256
+_GROUP_TEXTS = 1024
 _GROUP_CHARS = 16 * 1024
 """What of many deltas is told at once."""
 

@@ -175,7 +175,7 @@ class GatewayEngine:
         if turn is not None:
             self._ask("turn/interrupt", {"threadId": self._id, "turnId": turn.id})
 
-    def batch_ended(self) -> None:
+    def pace(self) -> None:
         """Nothing: the upstream is not held for subscribers, as others would wait with it."""
 
     def reserve(self, seq: int) -> None:

@@ -222,7 +222,7 @@ class LocalEngine:
         """Interrupt the running turn."""
         self._conversation.interrupt()
 
-    def batch_ended(self) -> None:
+    def pace(self) -> None:
         """Hold the agent while subscribers are too far behind."""
         gate = self._conversation.gate
         if gate is not None:

@@ -83,9 +83,14 @@ class Runner:
         """
         limits = self._context.config.limits
         # Half of the log may be waiting for subscribers when the gate is shut. What is in the inbox then
-        # still has to fit, with room for a batch, and for what JSON makes of text: up to six bytes for one.
-        high_water = min(limits.inbox_high_water, limits.log_events // 8)
-        gate = Gate(self._inbox_depth, high_water, max_chars=limits.log_bytes // 32)
+        # still has to fit, with room for what comes until the actor looks again, and for what JSON makes of
+        # text: up to six bytes for one. An agent that waits costs more than its text takes: a quarter it is.
+        gate = Gate(
+            self._inbox_depth,
+            limits.inbox_high_water,
+            max_chars=limits.log_bytes // 32,
+            max_events=limits.log_events // 4,
+        )
         timeout_s = self._context.config.turn_timeout_s
         clock = None if timeout_s is None else self._new_clock(timeout_s)
         return Running(self._new_handle(record, state, content, history, gate), gate, state, clock)
