@@ -21,6 +21,10 @@ texts_of_any_kind = st.one_of(
     st.lists(short_texts, min_size=1, max_size=40),
     st.lists(st.text("ab ", max_size=200), min_size=1, max_size=40),
     st.lists(st.just("x" * 8), min_size=1, max_size=300),
+    # Of one length, up to which they are kept together and beyond.
+    st.integers(1, 34).flatmap(
+        lambda size: st.lists(st.text("abc", min_size=size, max_size=size), min_size=1)
+    ),
     st.lists(st.sampled_from(["x" * 70_000, "y"]), min_size=1, max_size=3),
 )
 numbers = st.one_of(st.integers(1, 1200), st.integers(9_900, 10_100), st.integers(1, 2**53))

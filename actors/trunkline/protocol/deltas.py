@@ -2,7 +2,7 @@
 
 They differ in their text and their number only. A `Deltas` keeps these and nothing else, and writes the
 messages out when a transport asks for them: one string for all, of pieces that are put in place by slices,
-which costs a fraction of writing each on its own.
+which costs a fraction of writing each on its own. Texts of one length are not even kept one by one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from trunkline.protocol.even_texts import EvenTexts, pack
 from trunkline.protocol.values import measure
 from trunkline.types import JsonObject
 
@@ -109,10 +110,14 @@ class Deltas:
         return len(self.head.data) + len('""') + len(self._tail) + len("}")
 
     def _write_size(self, joined: str | None = None) -> int:
-        """Return the exact size, and learn whether the texts are plain."""
+        """Return the exact size, and learn how the texts are written."""
         joined = "".join(self.texts) if joined is None else joined
         written = len(orjson.dumps(joined)) - len('""')
-        self._is_plain = written == len(joined)
+        if written == len(joined):
+            self.texts = pack(self.texts, joined)
+            self._is_plain = True
+        else:
+            self._is_plain = False
         return len(self.texts) * self._around + written + self._digits()
 
     def _digits(self) -> int:
@@ -161,24 +166,28 @@ class Deltas:
             count = _end_of_section(seq) - seq
             parts.append(self._section(heads, texts[:count], seq, closing))
             texts, seq = texts[count:], seq + count
-        return "".join(parts).encode("latin-1")
+        return b"".join(parts)
 
     def _written(self) -> list[str]:
         """Return the texts as JSON has them, a character for each byte."""
         dumps = orjson.dumps
         return [dumps(text)[1:-1].decode("latin-1") for text in self.texts]
 
-    def _section(self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str) -> str:
+    def _section(
+        self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str
+    ) -> bytes | bytearray:
         """Write some whose numbers have the same digits but for the last three."""
         thousands, first = divmod(seq, 1000)
         count, digits = len(texts), len(str(seq))
         tail = f'"{self._tail}{thousands or ""}'
-        pieces = [heads[len(texts[0]) + digits], "", tail, "", closing] * count
-        if len(set(map(len, texts))) > 1:
-            pieces[0::5] = [heads[len(text) + digits] for text in texts]
+        numbers = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
+        if isinstance(texts, EvenTexts):
+            return texts.write(heads[len(texts[0]) + digits], tail, numbers[0], closing)
+        pieces = ["", "", tail, "", closing] * count
+        pieces[0::5] = [heads[len(text) + digits] for text in texts]
         pieces[1::5] = texts
-        pieces[3::5] = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
-        return "".join(pieces)
+        pieces[3::5] = numbers
+        return "".join(pieces).encode("latin-1")
 
     def after(self, seq: int) -> Deltas:
         """Return those behind `seq`, which is one of them but not the last."""

@@ -1,0 +1,96 @@
+"""Texts of one length, kept together: a byte for each character, and no object for each text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+__all__ = ["EvenTexts", "pack"]
+
+MAX_SIZE = 32
+"""Characters of a text up to which texts are written quicker by columns than one by one."""
+
+_DIGITS = [bytes([48 + number // 10**place % 10 for number in range(1000)]) for place in range(3)]
+"""The digits of the numbers up to 999, by their place from the right."""
+
+
+def pack(texts: Sequence[str], joined: str) -> Sequence[str]:
+    """Return short ASCII texts of one length, none of them empty, as `EvenTexts`, and others as they are.
+
+    Args:
+        texts: at least one.
+        joined: the texts together.
+
+    """
+    size = len(texts[0])
+    if not 0 < size <= MAX_SIZE or len(joined) != size * len(texts) or not joined.isascii():
+        return texts
+    lengths = list(map(len, texts))
+    return EvenTexts(joined, size) if lengths.count(size) == len(lengths) else texts
+
+
+class EvenTexts(Sequence[str]):
+    """ASCII texts of `size` characters each, which `joined` is made of. Any thread may read it.
+
+    Examples:
+        >>> texts = EvenTexts("abcdef", 2)
+        >>> list(texts), texts[-1], list(texts[1:])
+        (['ab', 'cd', 'ef'], 'ef', ['cd', 'ef'])
+        >>> bytes(texts.write("<", "|", "08", ">"))
+        b'<ab|08><cd|09><ef|10>'
+
+    """
+
+    __slots__ = ("_joined", "_size")
+
+    def __init__(self, joined: str, size: int) -> None:
+        self._joined = joined
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._joined) // self._size
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._at, range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        places = range(len(self))[index]
+        if isinstance(places, int):
+            return self._at(places)
+        if places.step != 1:
+            return list(map(self._at, places))
+        size = self._size
+        return EvenTexts(self._joined[places.start * size : places.stop * size], size)
+
+    def _at(self, place: int) -> str:
+        return self._joined[place * self._size : (place + 1) * self._size]
+
+    def write(self, head: str, tail: str, number: str, closing: str) -> bytearray:
+        """Return every text, with what is before and behind it: copies of the first, with other columns.
+
+        Args:
+            head: what comes before a text. A character of Latin-1 is a byte, here as below.
+            tail: what comes behind it.
+            number: the first number behind the tail, of at most three digits. The others follow, and
+                have no more digits than it.
+            closing: what comes behind a number.
+
+        """
+        size, count = self._size, len(self)
+        first = f"{head}{self._joined[:size]}{tail}{number}{closing}".encode("latin-1")
+        length = len(first)
+        written = bytearray(first) * count
+        joined = self._joined.encode()
+        for column in range(size):
+            written[len(head) + column :: length] = joined[column::size]
+        end = length - len(closing)
+        numbers = slice(int(number), int(number) + count)
+        for place, digits in enumerate(_DIGITS[: len(number)], 1):
+            written[end - place :: length] = digits[numbers]
+        return written
