@@ -1,12 +1,11 @@
-"""Turns: an agent's OS thread, and the gate where it waits for its thread's actor."""
+"""Turns: how an agent runs them, and the gate where it waits for its thread's actor."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pykka
 
@@ -16,7 +15,7 @@ from trunkline.agents.events import TurnEnded, TurnStatus
 from trunkline.clock import Clock
 from trunkline.errors import TurnFailed, TurnInterrupted
 
-__all__ = ["AgentSlot", "Gate", "TurnClock", "TurnStarter"]
+__all__ = ["AgentSlot", "Gate", "TurnClock"]
 
 logger = logging.getLogger(__name__)
 
@@ -117,70 +116,6 @@ class TurnClock:
         return self.timeout_s - (self._clock.monotonic() - self._waited_s() - self._started)
 
 
-class TurnStarter:
-    """Starts the OS threads of turns: an edge of its own, as starting a thread waits until it runs.
-
-    Args:
-        name: the thread is called `<name>-starter`.
-
-    """
-
-    def __init__(self, name: str = "trunkline") -> None:
-        self._turns: queue.SimpleQueue[_Start | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"{name}-starter", daemon=True)
-        self._running: set[threading.Thread] = set()
-
-    @property
-    def threads(self) -> tuple[threading.Thread, ...]:
-        """Its own thread, and those of the turns that run. Any thread."""
-        return (self._thread, *self._running.copy())
-
-    def start(self) -> None:
-        """Start to start. Call it once."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float | None = None) -> bool:
-        """Start what is waiting, then end. Returns whether it has ended. For any other thread."""
-        self._turns.put(None)
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def start_turn(self, slot: AgentSlot, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
-        """Have a turn run on an OS thread of its own. Any thread; never blocks.
-
-        `thread` is told `TurnEnded` when it has ended, or if the operating system gives no more threads.
-        """
-        self._turns.put(_Start(slot, turn, thread))
-
-    def _run(self) -> None:
-        while (start := self._turns.get()) is not None:
-            slot, turn, thread = start
-            name = f"trunkline-turn-{turn.turn_id[-8:]}"
-            runner = threading.Thread(target=self._run_turn, args=start, name=name, daemon=True)
-            try:
-                runner.start()
-            except RuntimeError:
-                logger.exception("x thread %s: no OS thread for turn %s", *_ids(turn), extra=_fields(turn))
-                message = "the server has no more threads to run the agent on"
-                post(thread, TurnEnded(turn.turn_id, "failed", message))
-            del start, slot, turn, thread, runner  # while it waits for the next it holds nothing
-
-    def _run_turn(self, slot: AgentSlot, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
-        runner = threading.current_thread()
-        self._running.add(runner)
-        try:
-            slot.run_turn(turn, thread)
-        finally:
-            self._running.discard(runner)
-
-
-class _Start(NamedTuple):
-    slot: AgentSlot
-    turn: Turn
-    thread: pykka.ActorRef[Any]
-
-
 class AgentSlot:
     """A thread's agent, made on the OS thread of its first turn, as making it may block.
 
@@ -192,6 +127,11 @@ class AgentSlot:
     def __init__(self, factory: AgentFactory) -> None:
         self._factory = factory
         self._agent: Agent | None = None
+
+    def fail_to_run(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
+        """Tell `thread` that a turn has ended before it began: there is no OS thread for it. Never blocks."""
+        logger.error("x thread %s: no OS thread for turn %s", *_ids(turn), extra=_fields(turn))
+        post(thread, TurnEnded(turn.turn_id, "failed", "the server has no more threads to run the agent on"))
 
     def run_turn(self, turn: Turn, thread: pykka.ActorRef[Any]) -> None:
         """Run a turn and tell `thread` how it ended. For the turn's own OS thread; blocks."""

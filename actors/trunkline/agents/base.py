@@ -68,7 +68,7 @@ class Agent(ABC):
 
     @abstractmethod
     def run_turn(self, turn: Turn) -> None:
-        """Run one turn to its end. Called on an OS thread of its own; may block.
+        """Run one turn to its end. Has an OS thread to itself until it returns; may block.
 
         Return, and the turn is `completed`. Raise `TurnFailed` with a reason and it is `failed`; any
         other exception fails it too, is logged with its traceback, and the clients are told its type

@@ -14,9 +14,9 @@ from trunkline.messages import Ref
 from trunkline.protocol.ids import uuid7
 from trunkline.protocol.methods import Method, read_call
 from trunkline.protocol.params import Params
+from trunkline.starter import TurnStarter
 from trunkline.stopping import stop_actor
 from trunkline.store.sqlite import SqliteStore
-from trunkline.turns import TurnStarter
 from trunkline.types import Json
 
 __all__ = ["LocalBackend"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trunkline.agents.base import AgentFactory
 from trunkline.messages import Ref
-from trunkline.turns import TurnStarter
+from trunkline.starter import TurnStarter
 
 __all__ = ["Workshop"]
 
