@@ -9,6 +9,7 @@ from agents.harness import PATIENCE_S, Run, leave_open, run, text_input
 from trunkline.agents.base import Agent, Turn
 from trunkline.agents.events import ItemDelta, ItemStarted
 from trunkline.errors import TurnInterrupted
+from trunkline.protocol.even_texts import EvenTexts, pack
 
 
 class Does(Agent):
@@ -75,6 +76,23 @@ def test_many_deltas_are_told_in_groups_that_are_not_too_large(texts: list[str],
     told = [event for event in done.events if isinstance(event, ItemDelta)]
     assert [len(event.texts) for event in told] == groups
     assert done.deltas == texts
+
+
+def test_texts_of_one_length_are_told_together_and_are_the_same() -> None:
+    texts = [f"{number:04}" for number in range(2056)]
+
+    def stream(turn: Turn) -> None:
+        item_id = turn.start_item("agentMessage")
+        turn.add_deltas(item_id, texts)
+        turn.add_deltas(item_id, pack(texts, "".join(texts)))
+
+    done = run(Does(stream), "")
+
+    told = [event for event in done.events if isinstance(event, ItemDelta)]
+    assert [len(event.texts) for event in told] == [1024, 1024, 8] * 2
+    assert all(isinstance(event.texts, EvenTexts) for event in told)
+    assert ["".join(event.texts) for event in told] == [event.joined for event in told]
+    assert done.deltas == texts * 2
 
 
 @pytest.mark.parametrize("when", ["before", "during"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trunkline.log import Chunk, Event
 from trunkline.protocol.deltas import DeltaHead, Deltas
 from trunkline.protocol.envelope import encode_notification
+from trunkline.protocol.even_texts import pack
 from trunkline.transports.base import Framing
 from trunkline.transports.framing import LINE_FRAMING, TEXT_FRAMING
 
@@ -37,7 +38,7 @@ def made(ids: dict[str, str], texts: list[str], at_ms: int, seq: int) -> tuple[D
         encode_notification("item/x", {**ids, "delta": text}, at_ms, number)
         for number, text in enumerate(texts, seq)
     ]
-    return Deltas(DeltaHead("item/x", ids), texts, at_ms, seq), expected
+    return Deltas(DeltaHead("item/x", ids), pack(texts, "".join(texts)), at_ms, seq), expected
 
 
 @given(ids=ids_of_any_kind, texts=texts_of_any_kind, at_ms=st.integers(0, 2**53), seq=numbers)

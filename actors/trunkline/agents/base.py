@@ -30,6 +30,7 @@ from trunkline.agents.events import (
 from trunkline.agents.questions import Decision, Question, question_json, read_decision, refusal_json
 from trunkline.clock import Clock
 from trunkline.errors import TurnInterrupted
+from trunkline.protocol.even_texts import EvenTexts, join, pack
 from trunkline.protocol.ids import uuid7
 from trunkline.types import JsonObject, ThreadId, TurnId
 
@@ -232,14 +233,18 @@ class Turn:
         They are told in groups, which costs much less. So an iterable that takes its time holds back what
         it has given.
         """
+        if isinstance(texts, EvenTexts):
+            for start in range(0, len(texts), _GROUP_TEXTS):
+                self._add_group(item_id, texts[start : start + _GROUP_TEXTS])
+            return
         left = iter(texts)
         while group := tuple(islice(left, _GROUP_TEXTS)):
             self._add_group(item_id, group)
 
-    def _add_group(self, item_id: str, texts: tuple[str, ...]) -> None:
-        joined = "".join(texts)
+    def _add_group(self, item_id: str, texts: Sequence[str]) -> None:
+        joined = join(texts)
         if len(texts) == 1 or len(joined) <= _GROUP_CHARS:
-            self.emit(ItemDelta(self.turn_id, item_id, texts, joined))
+            self.emit(ItemDelta(self.turn_id, item_id, pack(texts, joined), joined))
         else:
             half = len(texts) // 2
             self._add_group(item_id, texts[:half])

@@ -5,11 +5,12 @@ Every event names its turn, so that one that comes late cannot hit the turn afte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from trunkline.protocol.even_texts import join
 from trunkline.types import JsonObject, TurnId
 
 __all__ = [
@@ -56,7 +57,7 @@ class ItemDelta(msgspec.Struct, frozen=True):
 
     turn_id: TurnId
     item_id: str
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     """Each is a delta of its own to clients; those that are there at once cost less together."""
     joined: str
     """All of them together: put together by the agent, which has just made them."""
@@ -65,7 +66,7 @@ class ItemDelta(msgspec.Struct, frozen=True):
         """Return the same in several, each of at most so many texts."""
         starts = range(0, len(self.texts), most)
         parts = [self.texts[start : start + most] for start in starts]
-        return [ItemDelta(self.turn_id, self.item_id, part, "".join(part)) for part in parts]
+        return [ItemDelta(self.turn_id, self.item_id, part, join(part)) for part in parts]
 
 
 class ItemCompleted(msgspec.Struct, frozen=True):

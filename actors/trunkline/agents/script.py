@@ -7,9 +7,9 @@ touched. The actions are in docs/agents.md; they are the `_ACTIONS` at the end o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, islice, repeat
+from itertools import repeat
 from typing import TypeAlias
 
 from trunkline.agents.base import (
@@ -22,6 +22,7 @@ from trunkline.agents.base import (
     input_text,
 )
 from trunkline.errors import TurnFailed, TurnInterrupted
+from trunkline.protocol.even_texts import join, pack
 
 __all__ = ["ScriptAgent"]
 
@@ -77,22 +78,18 @@ def _say(turn: Turn, arguments: str) -> bool:
     count, size = int(numbers[1]), int(numbers[2])
     if count > _MAX_DELTAS or size > _MAX_DELTA_BYTES:
         return False
+    first = _first_deltas(size)[:count] if size <= _KEPT_SIZE and count >= _MANY else ()
     with turn.message() as message:
-        turn.add_deltas(message.item_id, _deltas(count, size))
+        turn.add_deltas(message.item_id, first)
+        turn.add_deltas(message.item_id, _more_deltas(size, range(len(first), count)))
     return True
 
 
-def _deltas(count: int, size: int) -> Iterator[str]:
-    if size <= _KEPT_SIZE and count >= _MANY:
-        first = _first_deltas(size)
-        return chain(islice(first, count), _more_deltas(size, range(len(first), count)))
-    return _more_deltas(size, range(count))
-
-
 @lru_cache(maxsize=4)
-def _first_deltas(size: int) -> tuple[str, ...]:
+def _first_deltas(size: int) -> Sequence[str]:
     """Return what a message begins with: making deltas must not be what a load test measures."""
-    return tuple(_more_deltas(size, range(_KEPT)))
+    texts = tuple(_more_deltas(size, range(_KEPT)))
+    return pack(texts, join(texts))
 
 
 def _more_deltas(size: int, indices: range) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-__all__ = ["EvenTexts", "pack"]
+__all__ = ["EvenTexts", "join", "pack"]
 
 MAX_SIZE = 32
 """Characters of a text up to which texts are written quicker by columns than one by one."""
@@ -22,6 +22,8 @@ def pack(texts: Sequence[str], joined: str) -> Sequence[str]:
         joined: the texts together.
 
     """
+    if isinstance(texts, EvenTexts):
+        return texts
     size = len(texts[0])
     if not 0 < size <= MAX_SIZE or len(joined) != size * len(texts) or not joined.isascii():
         return texts
@@ -29,8 +31,15 @@ def pack(texts: Sequence[str], joined: str) -> Sequence[str]:
     return EvenTexts(joined, size) if lengths.count(size) == len(lengths) else texts
 
 
+def join(texts: Sequence[str]) -> str:
+    """Return the texts together."""
+    return texts.joined if isinstance(texts, EvenTexts) else "".join(texts)
+
+
 class EvenTexts(Sequence[str]):
     """ASCII texts of `size` characters each, which `joined` is made of. Any thread may read it.
+
+    Deltas that an agent has at once are kept so until they are sent.
 
     Examples:
         >>> texts = EvenTexts("abcdef", 2)
@@ -41,14 +50,15 @@ class EvenTexts(Sequence[str]):
 
     """
 
-    __slots__ = ("_joined", "_size")
+    __slots__ = ("_size", "joined")
 
     def __init__(self, joined: str, size: int) -> None:
-        self._joined = joined
+        self.joined = joined
+        """All of them together."""
         self._size = size
 
     def __len__(self) -> int:
-        return len(self._joined) // self._size
+        return len(self.joined) // self._size
 
     def __iter__(self) -> Iterator[str]:
         return map(self._at, range(len(self)))
@@ -66,10 +76,10 @@ class EvenTexts(Sequence[str]):
         if places.step != 1:
             return list(map(self._at, places))
         size = self._size
-        return EvenTexts(self._joined[places.start * size : places.stop * size], size)
+        return EvenTexts(self.joined[places.start * size : places.stop * size], size)
 
     def _at(self, place: int) -> str:
-        return self._joined[place * self._size : (place + 1) * self._size]
+        return self.joined[place * self._size : (place + 1) * self._size]
 
     def write(self, head: str, tail: str, number: str, closing: str) -> bytearray:
         """Return every text, with what is before and behind it: copies of the first, with other columns.
@@ -83,10 +93,10 @@ class EvenTexts(Sequence[str]):
 
         """
         size, count = self._size, len(self)
-        first = f"{head}{self._joined[:size]}{tail}{number}{closing}".encode("latin-1")
+        first = f"{head}{self.joined[:size]}{tail}{number}{closing}".encode("latin-1")
         length = len(first)
         written = bytearray(first) * count
-        joined = self._joined.encode()
+        joined = self.joined.encode()
         for column in range(size):
             written[len(head) + column :: length] = joined[column::size]
         end = length - len(closing)
