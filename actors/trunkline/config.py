@@ -145,6 +145,10 @@ class Config:
     def __post_init__(self) -> None:
         if isinstance(self.listen, str):
             raise ConfigError(f'listen must be a tuple of URLs, such as ("{self.listen}",)')
+        if isinstance(self.store, str) and self.store != "memory":
+            raise ConfigError(f'store must be a pathlib.Path or "memory", not "{self.store}"')
+        if isinstance(self.cwd, str):
+            raise ConfigError(f'cwd must be a pathlib.Path, not "{self.cwd}"')
         for name in ("workers", "method_workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, not {getattr(self, name)}")

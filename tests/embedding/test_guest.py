@@ -177,6 +177,10 @@ def test_settings_are_arguments_or_a_config_or_both() -> None:
         AppServer(workers=0)
     with pytest.raises(ConfigError, match="listen must be a tuple of URLs"):
         AppServer(listen="ws://127.0.0.1:0")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match='or "memory", not "threads'):
+        AppServer(store="threads.sqlite3")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match='not "src"'):
+        AppServer(cwd="src")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unexpected keyword argument 'worker'"):
         AppServer(worker=1)  # type: ignore[call-arg]
 
