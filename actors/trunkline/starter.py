@@ -80,19 +80,23 @@ class TurnStarter:
 
     def _begin_runners(self) -> None:
         while (start := self._turns.get()) is not None:
-            runner = threading.Thread(target=self._run_turns, args=(start,), daemon=True)
+            # Not as an argument: a thread holds those until it ends.
+            inbox: _Inbox = queue.SimpleQueue()
+            inbox.put(start)
+            name = f"{self._name}-turn-idle"
+            runner = threading.Thread(target=self._run_turns, args=(inbox,), name=name, daemon=True)
             self._runners.add(runner)
             try:
                 runner.start()
             except RuntimeError:
                 self._runners.discard(runner)
                 start.slot.fail_to_run(start.turn, start.thread)
-            del start, runner  # while it waits for the next it holds nothing
+            del start, inbox, runner  # while it waits for the next it holds nothing
 
-    def _run_turns(self, start: _Start | None) -> None:
-        """Run a turn, and those that come after it. For an OS thread of its own; blocks."""
+    def _run_turns(self, inbox: _Inbox) -> None:
+        """Run the turn in `inbox`, and those that come after it. For an OS thread of its own; blocks."""
         runner = threading.current_thread()
-        inbox: _Inbox = queue.SimpleQueue()
+        start = inbox.get()
         try:
             while start is not None:
                 runner.name = f"{self._name}-turn-{start.turn.turn_id[-8:]}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +100,19 @@ def test_what_an_agent_sets_for_its_context_is_not_there_in_the_next_turn(house:
     assert marks == ["none"]
 
 
+def test_an_idle_thread_holds_nothing_of_the_turn_before(house: House) -> None:
+    def run_turn() -> None:
+        """Stands for an agent, with all that it holds."""
+
+    agent = weakref.ref(run_turn)
+    house.run(run_turn)
+    house.wait_idle()
+    del run_turn
+    gc.collect()
+
+    assert agent() is None
+
+
 def test_idle_threads_end_with_the_server_and_busy_ones_with_their_turns(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +181,7 @@ def test_a_turn_for_which_there_is_no_os_thread_fails_and_the_next_one_runs(
     refusals = [RuntimeError("can't start new thread")]
 
     def refuse(thread: threading.Thread) -> None:
-        if refusals and "_run_turns" in thread.name:
+        if refusals and "-turn-" in thread.name:
             raise refusals.pop()
         start(thread)
 
