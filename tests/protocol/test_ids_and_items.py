@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import uuid
 from typing import Any
@@ -9,6 +11,7 @@ from unittest import mock
 
 import pytest
 
+from children import environment
 from trunkline.protocol.ids import is_uuid, parse_uuid, uuid7
 from trunkline.protocol.items import item_kind, user_message
 
@@ -32,6 +35,18 @@ def test_an_id_is_a_uuid_of_version_7_that_tells_its_time() -> None:
 def test_ids_of_one_moment_differ() -> None:
     with mock.patch("time.time_ns", return_value=1):
         assert len({uuid7() for _ in range(1000)}) == 1000
+
+
+def test_a_forked_process_makes_other_ids() -> None:
+    code = (
+        "import os, time; from trunkline.protocol.ids import uuid7; uuid7(); time.time_ns = lambda: 1\n"
+        "child = os.fork(); print(uuid7(), flush=True); child and os.wait()"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+
+    assert len(set(made)) == 2
 
 
 def test_an_id_of_ours_is_known_as_one() -> None:

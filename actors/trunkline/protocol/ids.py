@@ -12,6 +12,14 @@ __all__ = ["is_uuid", "parse_uuid", "uuid7"]
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
+_AT_ONCE = 256
+"""Random numbers that are got at once: to ask for some lets go of the interpreter, and others take it."""
+
+_random_numbers: list[int] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random_numbers.clear)  # else it would take the same ones
+
+
 def uuid7(after: str | None = None) -> str:
     """Return a new UUIDv7 (RFC 9562, 5.7) as lower-case text. Any thread may call this.
 
@@ -29,11 +37,20 @@ def uuid7(after: str | None = None) -> str:
         | 0x7 << 76
         | (rest * 4096 // 1_000_000) << 64
         | 0b10 << 62
-        | int.from_bytes(os.urandom(8)) >> 2
+        | _random_64() >> 2
     )
     if after is not None and value <= (earlier := uuid.UUID(after).int):
         value += ((earlier >> 80) + 1 << 80) - (value >> 80 << 80)  # a millisecond later than that one
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _random_64() -> int:
+    while True:
+        try:
+            return _random_numbers.pop()  # atomic: no two threads get the same
+        except IndexError:
+            _random_numbers.extend(memoryview(os.urandom(8 * _AT_ONCE)).cast("Q"))
 
 
 def is_uuid(text: str) -> bool:
