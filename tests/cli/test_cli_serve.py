@@ -297,6 +297,15 @@ def test_an_agent_is_found_by_the_name_of_its_class(tmp_path: Path) -> None:
     assert (result.stdout, result.returncode) == ("hello, hello\n", 0)
 
 
+@pytest.fixture
+def _no_nohup() -> Iterator[None]:
+    """Have SIGHUP end a process, also in a run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_no_nohup")
 def test_no_reason_to_stop_is_missed_before_somebody_waits_for_it() -> None:
     with _StopRequests() as stop_requests:
         signal.raise_signal(signal.SIGHUP)
