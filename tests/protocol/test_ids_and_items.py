@@ -40,7 +40,7 @@ def test_ids_of_one_moment_differ() -> None:
 def test_a_forked_process_makes_other_ids() -> None:
     code = (
         "import os, time; from trunkline.protocol.ids import uuid7; uuid7(); time.time_ns = lambda: 1\n"
-        "child = os.fork(); print(uuid7(), flush=True); child and os.wait()"
+        "child = os.fork(); child and os.wait(); print(uuid7(), flush=True)"
     )
     made = subprocess.run(
         [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, text=True, check=True
