@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import itertools
 import logging
+import math
 import sys
 import threading
 import time
@@ -370,7 +371,9 @@ class AppServer:
         turns = end_turns(self._router, deadline, self._hurry, grace_s, self.config.interrupt_grace_s)
         connections = close_connections(self._router, deadline)
         stop_threads(self._router, deadline)
-        actors = stop_actor(self._router, deadline.left_s()) + self._backend.stop(deadline.left_s())
+        actors = stop_actor(self._router, deadline.left_s())
+        # What a thousand threads have left to be stored takes a store more than a few seconds.
+        actors += self._backend.stop(deadline.step_s(math.inf))
         self._entrances.close(timeout_s=deadline.left_s(1.0))
         if self._stdio is not None:
             self._stdio.join(deadline.left_s())

@@ -31,6 +31,7 @@ from trunkline import (
     stopping,
 )
 from trunkline.inprocess import link
+from trunkline.local.backend import LocalBackend
 from trunkline.messages import InterruptTurns
 from trunkline.testing import WebSocketWire, settle
 from trunkline.transports.closes import STOPPING
@@ -218,6 +219,23 @@ def test_an_actor_of_the_hosts_may_stop_it_and_be_told_of_the_close() -> None:
 
 
 # What has to be cut off.
+
+
+def test_the_store_may_take_all_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    stop = LocalBackend.stop
+
+    def note(backend: LocalBackend, timeout_s: float) -> tuple[str, ...]:
+        given.append(timeout_s)
+        return stop(backend, timeout_s)
+
+    monkeypatch.setattr(LocalBackend, "stop", note)
+    server = AppServer(agent=None)
+    server.start()
+
+    assert server.stop(timeout_s=1000).is_clean
+
+    assert 900 < given[0] < 1000
 
 
 def test_it_returns_in_its_time_and_says_what_it_had_to_cut_off() -> None:
