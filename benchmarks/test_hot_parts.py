@@ -39,7 +39,7 @@ from trunkline.protocol.methods import read_call
 from trunkline.router import Router
 from trunkline.transports.framing import TEXT_FRAMING, TextFraming
 from trunkline.transports.short_cut import whole_text
-from trunkline.types import ConnectionId, ThreadId
+from trunkline.types import Buffer, ConnectionId, ThreadId
 
 Benchmark: TypeAlias = Callable[..., Any]
 """The fixture of pytest-benchmark: calls what it is given, many times."""
@@ -81,7 +81,7 @@ class OpenLink:
     def framing(self) -> TextFraming:
         return TEXT_FRAMING
 
-    def send(self, data: bytes) -> None: ...
+    def send(self, data: Buffer) -> None: ...
     def consumed(self, count: int) -> None: ...
     def close(self, code: int, reason: str = "") -> None: ...
 

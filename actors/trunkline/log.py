@@ -21,7 +21,7 @@ import msgspec
 from trunkline.protocol.deltas import Deltas
 from trunkline.protocol.envelope import encode_notification, encode_server_request
 from trunkline.transports.base import Framing
-from trunkline.types import Json
+from trunkline.types import Buffer, Json
 
 __all__ = ["MAX_KEPT_BYTES", "Chunk", "Event", "EventLog", "Frames", "Part"]
 
@@ -85,7 +85,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return payload
 
 
-class Frames(dict[tuple[Framing, frozenset[str]], bytes]):
+class Frames(dict[tuple[Framing, frozenset[str]], Buffer]):
     """A chunk as bytes, by framing and the methods that are left out.
 
     Two connections may fill it in at the same moment with equal values: no harm, no lock.
@@ -136,7 +136,7 @@ class Chunk:
             events = self._events = tuple([event for part in self.parts for event in _each(part)])
         return events
 
-    def framed(self, framing: Framing, unwanted: frozenset[str]) -> bytes:
+    def framed(self, framing: Framing, unwanted: frozenset[str]) -> Buffer:
         """Return the events as one run of bytes.
 
         It is made at the first call for each kind of connection, and again if nobody holds the `frames`.
@@ -150,13 +150,12 @@ class Chunk:
         frames = self._held_frames()
         data = None if frames is None else frames.get((framing, left_out))
         if data is None:
-            data = b"".join(
-                [
-                    _frame(part, framing)
-                    for part in self.parts
-                    if part.method not in left_out or (isinstance(part, Event) and part.prompt_id is not None)
-                ]
-            )
+            framed = [
+                _frame(part, framing)
+                for part in self.parts
+                if part.method not in left_out or (isinstance(part, Event) and part.prompt_id is not None)
+            ]
+            data = framed[0] if len(framed) == 1 else b"".join(framed)
             if frames is not None:
                 frames[framing, left_out] = data
         return data
@@ -183,7 +182,7 @@ class Chunk:
         )
 
 
-def _frame(part: Part, framing: Framing) -> bytes:
+def _frame(part: Part, framing: Framing) -> Buffer:
     if isinstance(part, Deltas):
         return part.framed(framing.header, framing.trailer)
     return framing.frame(part.payload or part.encode())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NewType, TypeAlias
 
-__all__ = ["ConnectionId", "Json", "JsonObject", "RequestId", "ThreadId", "TurnId"]
+__all__ = ["Buffer", "ConnectionId", "Json", "JsonObject", "RequestId", "ThreadId", "TurnId"]
+
+Buffer: TypeAlias = bytes | bytearray
+"""Bytes on their way out, which nobody changes: a `bytearray` where `bytes` would be one more copy."""
 
 ConnectionId = NewType("ConnectionId", int)
 """One client's transport connection. Counted from 1 in the process, never reused."""

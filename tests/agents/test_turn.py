@@ -79,7 +79,7 @@ def test_many_deltas_are_told_in_groups_that_are_not_too_large(texts: list[str],
 
 
 def test_texts_of_one_length_are_told_together_and_are_the_same() -> None:
-    texts = [f"{number:04}" for number in range(2049)]
+    texts = [f"{number:04}" for number in range(2112)]
 
     def stream(turn: Turn) -> None:
         item_id = turn.start_item("agentMessage")
@@ -89,7 +89,7 @@ def test_texts_of_one_length_are_told_together_and_are_the_same() -> None:
     done = run(Does(stream), "")
 
     told = [event for event in done.events if isinstance(event, ItemDelta)]
-    assert [len(event.texts) for event in told] == [1024, 1024, 1] * 2
+    assert [len(event.texts) for event in told] == [1024, 1024, 64] * 2
     assert all(isinstance(event.texts, EvenTexts) for event in told)
     assert ["".join(event.texts) for event in told] == [event.joined for event in told]
     assert done.deltas == texts * 2

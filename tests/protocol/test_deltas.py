@@ -24,7 +24,9 @@ texts_of_any_kind = st.one_of(
     st.lists(st.just("x" * 8), min_size=1, max_size=300),
     # Of one length, up to which they are kept together and beyond.
     st.integers(1, 34).flatmap(
-        lambda size: st.lists(st.text("abc", min_size=size, max_size=size), min_size=1)
+        lambda size: st.lists(st.text("abc", min_size=size, max_size=size), min_size=1).map(
+            lambda texts: texts * 64
+        )
     ),
     st.lists(st.sampled_from(["x" * 70_000, "y"]), min_size=1, max_size=3),
 )
@@ -51,6 +53,16 @@ def test_they_are_the_notifications_that_they_stand_for(
     for framing in FRAMINGS:
         framed = deltas.framed(framing.header, framing.trailer)
         assert framed == b"".join([framing.frame(payload) for payload in expected])
+
+
+@pytest.mark.parametrize("seq", [1, 95, 999, 1000, 8_999, 9_500, 109_999, 199_001])
+def test_thousands_of_one_length_are_numbered_on_past_each_change_of_digits(seq: int) -> None:
+    texts = [f"{number:04}" for number in range(3001)]
+    deltas, expected = made({"threadId": "a"}, texts, 5, seq)
+
+    framed = deltas.framed(TEXT_FRAMING.header, TEXT_FRAMING.trailer)
+
+    assert framed == b"".join([TEXT_FRAMING.frame(payload) for payload in expected])
 
 
 @given(ids=ids_of_any_kind, texts=texts_of_any_kind, seq=numbers)

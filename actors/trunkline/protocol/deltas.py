@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from trunkline.protocol.even_texts import EvenTexts
+from trunkline.protocol.even_texts import EvenTexts, join
 from trunkline.protocol.values import measure
-from trunkline.types import JsonObject
+from trunkline.types import Buffer, JsonObject
 
 __all__ = ["DeltaHead", "Deltas"]
 
@@ -111,7 +111,7 @@ class Deltas:
 
     def _write_size(self, joined: str | None = None) -> int:
         """Return the exact size, and learn whether the texts are plain."""
-        joined = "".join(self.texts) if joined is None else joined
+        joined = join(self.texts) if joined is None else joined
         written = len(orjson.dumps(joined)) - len('""')
         self._is_plain = written == len(joined)
         return len(self.texts) * self._around + written + self._digits()
@@ -143,7 +143,7 @@ class Deltas:
         numbered = enumerate(self.texts, self.first_seq)
         return [b"%b%b%b%d}" % (head, dumps(text), tail, seq) for seq, text in numbered]
 
-    def framed(self, header: Callable[[int], bytes], trailer: bytes) -> bytes:
+    def framed(self, header: Callable[[int], bytes], trailer: bytes) -> Buffer:
         """Return all of them, each in its frame.
 
         Args:
@@ -157,32 +157,36 @@ class Deltas:
         # A character of Latin-1 stands for each byte: joining strings is what is quick.
         heads = _FramedHeads(self.head.data.decode("latin-1") + '"', self._around, header)
         closing = "}" + trailer.decode("latin-1")
-        parts, texts, seq = [], self.texts if self._is_plain else self._written(), self.first_seq
+        texts, seq = self.texts if self._is_plain else self._written(), self.first_seq
+        write, end_of_section = self._section, _same_leading_digits
+        if isinstance(texts, EvenTexts):
+            write, end_of_section = self._even_section, _same_length
+        parts: list[Buffer] = []
         while texts:
-            count = _end_of_section(seq) - seq
-            parts.append(self._section(heads, texts[:count], seq, closing))
+            count = end_of_section(seq) - seq
+            parts.append(write(heads, texts[:count], seq, closing))
             texts, seq = texts[count:], seq + count
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _written(self) -> list[str]:
         """Return the texts as JSON has them, a character for each byte."""
         dumps = orjson.dumps
         return [dumps(text)[1:-1].decode("latin-1") for text in self.texts]
 
-    def _section(
-        self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str
-    ) -> bytes | bytearray:
+    def _even_section(self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str) -> Buffer:
+        """Write some of one length whose numbers have as many digits."""
+        assert isinstance(texts, EvenTexts)
+        head = heads[len(texts[0]) + len(str(seq))]
+        return texts.write(head, f'"{self._tail}', seq, closing)
+
+    def _section(self, heads: _FramedHeads, texts: Sequence[str], seq: int, closing: str) -> Buffer:
         """Write some whose numbers have the same digits but for the last three."""
         thousands, first = divmod(seq, 1000)
         count, digits = len(texts), len(str(seq))
-        tail = f'"{self._tail}{thousands or ""}'
-        numbers = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
-        if isinstance(texts, EvenTexts):
-            return texts.write(heads[len(texts[0]) + digits], tail, numbers[0], closing)
-        pieces = ["", "", tail, "", closing] * count
+        pieces = ["", "", f'"{self._tail}{thousands or ""}', "", closing] * count
         pieces[0::5] = [heads[len(text) + digits] for text in texts]
         pieces[1::5] = texts
-        pieces[3::5] = numbers
+        pieces[3::5] = (_LAST_DIGITS if thousands else _NUMBERS)[first : first + count]
         return "".join(pieces).encode("latin-1")
 
     def after(self, seq: int) -> Deltas:
@@ -205,6 +209,12 @@ class _FramedHeads(dict[int, str]):
         return value
 
 
-def _end_of_section(seq: int) -> int:
+def _same_length(seq: int) -> int:
+    """Return the first number behind `seq` that has more digits."""
+    longer: int = 10 ** len(str(seq))
+    return longer
+
+
+def _same_leading_digits(seq: int) -> int:
     """Return the first number behind `seq` that has other digits than it, not counting the last three."""
-    return (seq // 1000 + 1) * 1000 if seq >= 1000 else 10 ** len(str(seq))
+    return (seq // 1000 + 1) * 1000 if seq >= 1000 else _same_length(seq)

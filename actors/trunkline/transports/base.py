@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from trunkline.access import Access
+from trunkline.types import Buffer
 
 __all__ = ["CloseCode", "Closed", "Framing", "Link", "LinkEvents", "Opened"]
 
@@ -107,7 +108,7 @@ class Link(Protocol):
         """Bytes given to `send` that the operating system has not taken yet."""
         ...
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send framed bytes: at once as far as the operating system takes them, the rest as it drains.
 
         What one thread sends goes out in that order. After the link has closed this does nothing.

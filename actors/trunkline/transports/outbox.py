@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from trunkline.transports.serial import SerialQueue
+from trunkline.types import Buffer
 
 __all__ = ["Outbox"]
 
@@ -34,7 +35,7 @@ class _Last(bytes):
     __slots__ = ()
 
 
-_Item: TypeAlias = bytes | _Order
+_Item: TypeAlias = Buffer | _Order
 
 
 class Outbox:
@@ -87,7 +88,7 @@ class Outbox:
         """Send bytes, after all that was put before. Any thread; never blocks."""
         self.unsent = 0
         """Bytes that wait for the socket to take more. If not 0, `on_drained` or `on_broken` will follow."""
-        self._waiting: list[bytes | memoryview] = []
+        self._waiting: list[Buffer | memoryview] = []
         self._waiting_bytes = 0
         # The socket takes no more, and the loop has been asked to say when it does.
         self._is_blocked = False
@@ -116,7 +117,8 @@ class Outbox:
     def _work(self, items: list[_Item]) -> None:
         first = items[0]
         # By far the most common: nothing waits, and one buffer comes.
-        if type(first) is bytes and len(items) == 1 and not self._waiting and not self._ended:
+        is_idle = not self._waiting and not self._ended
+        if is_idle and len(items) == 1 and (type(first) is bytes or type(first) is bytearray):
             self._write_one(first)
             return
         for item in items:
@@ -126,7 +128,7 @@ class Outbox:
         self.unsent = self._waiting_bytes if self._is_blocked else 0
 
     def _take_in(self, item: _Item) -> None:
-        if isinstance(item, bytes):
+        if not isinstance(item, _Order):
             if self._ended:
                 return
             self._waiting.append(item)
@@ -142,7 +144,7 @@ class Outbox:
             self._drop_all()
             self._sock.close()
 
-    def _write_one(self, data: bytes) -> None:
+    def _write_one(self, data: Buffer) -> None:
         try:
             sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -177,7 +179,7 @@ class Outbox:
         if self._shut_down_when_empty:
             self._shut_down()
 
-    def _forget(self, sent: int, buffers: list[bytes | memoryview]) -> bool:
+    def _forget(self, sent: int, buffers: list[Buffer | memoryview]) -> bool:
         """Drop the first `sent` bytes; tell whether that is all of `buffers`."""
         self._waiting_bytes -= sent
         done = 0

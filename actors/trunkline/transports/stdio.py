@@ -21,6 +21,7 @@ from trunkline.transports.lines import LineSplitter
 from trunkline.transports.relay import Relay
 from trunkline.transports.serial import Tally, Window
 from trunkline.transports.waker import Waker
+from trunkline.types import Buffer
 
 __all__ = ["StdioTransport"]
 
@@ -80,7 +81,7 @@ class StdioTransport:
         self._reader_waker = Waker()
         self._reader = threading.Thread(target=self._read, name="trunkline-stdin", daemon=True)
         # Of the writer.
-        self._outgoing: deque[bytes] = deque()
+        self._outgoing: deque[Buffer] = deque()
         self._given = Tally()
         self._written = 0
         # The part of it that is being written.
@@ -141,7 +142,7 @@ class StdioTransport:
                 thread.join(timeout_s)
         return not (self._reader.is_alive() or self._writer.is_alive())
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send framed bytes. Any thread; never blocks. After the link has closed this does nothing."""
         if self.is_open and data:
             self._given.add(len(data))

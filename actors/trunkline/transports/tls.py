@@ -19,6 +19,7 @@ from trunkline.errors import ConfigError
 from trunkline.transports.loop import WRITE, IoLoop
 from trunkline.transports.serial import Tally
 from trunkline.transports.websocket_link import WebSocketLink
+from trunkline.types import Buffer
 
 __all__ = ["TlsLink", "TlsSocket", "make_tls_context"]
 
@@ -125,11 +126,11 @@ class TlsSocket:
             plain.append(data)
         self._has_ended = True
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: Buffer) -> int:
         """Do what `sendmsg` does."""
         return self.sendmsg((data,))
 
-    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
+    def sendmsg(self, buffers: Sequence[Buffer | memoryview]) -> int:
         """Send the beginning of `buffers`, and return how much of it counts as sent.
 
         The rest has to be sent next, as with a socket.
@@ -179,9 +180,9 @@ class TlsSocket:
         self._sock.close()
 
 
-def _first_bytes(buffers: Sequence[bytes | memoryview]) -> bytes:
+def _first_bytes(buffers: Sequence[Buffer | memoryview]) -> bytes:
     """Join what is encrypted at a time. It may be very long, and this is done until all has left."""
-    first: list[bytes | memoryview] = []
+    first: list[Buffer | memoryview] = []
     room = _ENCRYPT_BYTES
     for buffer in buffers:
         first.append(memoryview(buffer)[:room])
@@ -219,7 +220,7 @@ class TlsLink(WebSocketLink):
         """Bytes that are not encrypted and taken yet. If not 0, `on_drained` or `on_closed` follows."""
         return self._handed.value - self._taken + self._outbox.unsent
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send framed bytes. Any thread; never blocks. After the link has closed this does nothing."""
         if not self.is_open:
             return
@@ -229,7 +230,7 @@ class TlsLink(WebSocketLink):
             self._handed.add(len(data))
             self._loop.call_soon(self._send_handed, data)
 
-    def _send_handed(self, data: bytes) -> None:
+    def _send_handed(self, data: Buffer) -> None:
         self._put(data)
         self._taken += len(data)
         if not self.unsent_bytes:

@@ -32,6 +32,7 @@ from trunkline.transports.protocol import LinkProtocol
 from trunkline.transports.serial import Window
 from trunkline.transports.short_cut import Boundary, whole_text
 from trunkline.transports.texts import TextCollector
+from trunkline.types import Buffer
 
 __all__ = ["State", "WebSocketLimits", "WebSocketLink"]
 
@@ -191,7 +192,7 @@ class WebSocketLink:
         """Bytes that wait for the socket to take more. If not 0, `on_drained` or `on_closed` follows."""
         return self._outbox.unsent
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send framed bytes. Any thread; never blocks. After the link has closed this does nothing."""
         if self.is_open:
             self._put(data)
