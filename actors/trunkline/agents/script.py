@@ -34,10 +34,9 @@ _MAX_SLEEP_S = 1_000_000.0
 # A delta that has room for it begins with its index in this many digits, enough for _MAX_DELTAS.
 _INDEX_DIGITS = 8
 
-# The first so many deltas of a size are made once, for messages of many that are not larger than that.
-_KEPT = 16_384
-_KEPT_SIZE = 64
-_MANY = 1_000
+# Deltas that are not larger than this are made so many at once, and used again.
+_BLOCK = 1_024
+_BLOCK_SIZE = 64
 
 _NUMBERS = re.compile(r"(\d{1,8})\s+(\d{1,8})", re.ASCII)
 _SECONDS = re.compile(r"\d{1,8}(\.\d{1,9})?", re.ASCII)
@@ -78,21 +77,22 @@ def _say(turn: Turn, arguments: str) -> bool:
     count, size = int(numbers[1]), int(numbers[2])
     if count > _MAX_DELTAS or size > _MAX_DELTA_BYTES:
         return False
-    first = _first_deltas(size)[:count] if size <= _KEPT_SIZE and count >= _MANY else ()
+    blocks = count // _BLOCK if size <= _BLOCK_SIZE else 0
     with turn.message() as message:
-        turn.add_deltas(message.item_id, first)
-        turn.add_deltas(message.item_id, _more_deltas(size, range(len(first), count)))
+        for block in range(blocks):
+            turn.add_deltas(message.item_id, _block_of_deltas(size, block))
+        turn.add_deltas(message.item_id, _deltas(size, range(blocks * _BLOCK, count)))
     return True
 
 
-@lru_cache(maxsize=4)
-def _first_deltas(size: int) -> Sequence[str]:
-    """Return what a message begins with: making deltas must not be what a load test measures."""
-    texts = tuple(_more_deltas(size, range(_KEPT)))
+@lru_cache(maxsize=128)
+def _block_of_deltas(size: int, block: int) -> Sequence[str]:
+    """Return some deltas of a message: making them must not be what a load test measures."""
+    texts = tuple(_deltas(size, range(block * _BLOCK, (block + 1) * _BLOCK)))
     return pack(texts, join(texts))
 
 
-def _more_deltas(size: int, indices: range) -> Iterator[str]:
+def _deltas(size: int, indices: range) -> Iterator[str]:
     if size < _INDEX_DIGITS:
         return repeat(_filler(size), len(indices))
     filler = _filler(size - _INDEX_DIGITS)
