@@ -7,9 +7,8 @@ touched. The actions are in docs/agents.md; they are the `_ACTIONS` at the end o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import repeat
 from typing import TypeAlias
 
 from trunkline.agents.base import (
@@ -77,26 +76,27 @@ def _say(turn: Turn, arguments: str) -> bool:
     count, size = int(numbers[1]), int(numbers[2])
     if count > _MAX_DELTAS or size > _MAX_DELTA_BYTES:
         return False
-    blocks = count // _BLOCK if size <= _BLOCK_SIZE else 0
+    is_made_once = count >= _BLOCK and size <= _BLOCK_SIZE
     with turn.message() as message:
-        for block in range(blocks):
-            turn.add_deltas(message.item_id, _block_of_deltas(size, block))
-        turn.add_deltas(message.item_id, _deltas(size, range(blocks * _BLOCK, count)))
+        for first in range(0, count, _BLOCK):
+            end = min(first + _BLOCK, count)
+            texts = _block_of_deltas(size, first) if is_made_once else _deltas(size, range(first, end))
+            turn.add_deltas(message.item_id, texts[: end - first])
     return True
 
 
 @lru_cache(maxsize=128)
-def _block_of_deltas(size: int, block: int) -> Sequence[str]:
+def _block_of_deltas(size: int, first: int) -> Sequence[str]:
     """Return some deltas of a message: making them must not be what a load test measures."""
-    texts = tuple(_deltas(size, range(block * _BLOCK, (block + 1) * _BLOCK)))
+    texts = _deltas(size, range(first, first + _BLOCK))
     return pack(texts, join(texts))
 
 
-def _deltas(size: int, indices: range) -> Iterator[str]:
+def _deltas(size: int, indices: range) -> Sequence[str]:
     if size < _INDEX_DIGITS:
-        return repeat(_filler(size), len(indices))
+        return (_filler(size),) * len(indices)
     filler = _filler(size - _INDEX_DIGITS)
-    return (f"{index:08}{filler}" for index in indices)
+    return tuple([f"{index:08}{filler}" for index in indices])
 
 
 def _text(turn: Turn, words: str) -> bool:
