@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import threading
@@ -18,6 +17,7 @@ from trunkline.server import AppServer
 from trunkline.transports.listen import ACCEPTED
 from trunkline_cli import logs
 from trunkline_cli.entrance import entrance_settings, take_entrances
+from trunkline_cli.interpreter import set_up_for_server
 from trunkline_cli.limits import limit_settings, take_limits
 from trunkline_cli.logs import LogFormat
 from trunkline_cli.options import (
@@ -39,11 +39,6 @@ SIGNALS_IN_ORDER = 2
 
 CLIENT_GONE = 0
 """No signal has this number."""
-
-_COLLECTION = (5_000, 10, 20)
-"""Thresholds of the garbage collector. By its own it looks at everything, a second or two with ten thousand
-connections on a slow machine, for each quarter that comes to what is kept. With these it does so rarely;
-the cycles that closed connections are part of come to some 35 MB meanwhile."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -137,7 +132,7 @@ def serve(log_level: str, log_format: LogFormat, grace: float, **settings: Any) 
     process. A server on stdio:// also ends when its client closes standard input.
     """
     logs.configure(log_level, log_format)
-    gc.set_threshold(*_COLLECTION)
+    set_up_for_server()
     server = AppServer(_config(entrances=take_entrances(settings), **settings))
     with _StopRequests() as stop_requests:
         server.start()

@@ -277,6 +277,27 @@ def test_a_server_that_listens_nowhere_has_clients_in_its_process_only() -> None
         assert client.request("thread/loaded/list").get(timeout=PATIENCE_S)["data"] == []
 
 
+def test_no_thread_keeps_the_interpreter_for_long_and_the_collector_seldom_looks_at_everything(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "teller.py").write_text(
+        "import gc, sys\n"
+        "from trunkline import Agent\n"
+        "class Teller(Agent):\n"
+        "    def run_turn(self, turn):\n"
+        "        turn.say(f'{sys.getswitchinterval():g} {gc.get_threshold()[0]}')\n"
+    )
+    messages: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+    server = Server("--agent", "teller:Teller", "--store", "memory", path=(tmp_path,))
+    with server, open_client(server.url, messages.put) as client:
+        start_turn(client, "")
+        told: Incoming | None = None
+        while not isinstance(told, Notification) or told.method != "item/agentMessage/delta":
+            told = messages.get(timeout=PATIENCE_S)
+
+    assert told.params["delta"] == "0.0005 5000"
+
+
 def test_an_agent_is_found_by_the_name_of_its_class(tmp_path: Path) -> None:
     (tmp_path / "parrots.py").write_text(
         "from trunkline import Agent\n"

@@ -120,7 +120,9 @@ def _serve(pipe: Pipe, store: str | None) -> None:
     from trunkline.config import Config
     from trunkline.errors import TrunklineError
     from trunkline.server import AppServer
+    from trunkline_cli.interpreter import set_up_for_server
 
+    set_up_for_server()
     descriptors, threads = _descriptors(), set(threading.enumerate())
     with tempfile.TemporaryDirectory(prefix="trunkline-load-") as folder:
         config = Config(listen=("ws://127.0.0.1:0",), agent="script", store=_store(store, folder))
