@@ -41,11 +41,6 @@ steps = [{steps}]
 JOIN = '{ do = "initialize" }, { do = "resume", threads = "rooms" }, { do = "begin" }, '
 QUIET = JOIN.replace('"initialize"', '"initialize", opt_out = ["thread/started", "thread/status/changed"]')
 STAY = '{ do = "stay" }, { do = "close" }'
-# A turn that outlasts the measurement: it is left while it runs.
-LEAVE = '{ do = "pause", for = "1h" }, { do = "drop" }'
-ENDLESS = QUIET.replace(
-    '{ do = "begin" }', '{ do = "turn", text = "say 100000 8", wait = "answer" }, { do = "begin" }'
-)
 STREAM = '{ do = "repeat", steps = [{ do = "turn", text = "say 10000 8" }] }, { do = "close" }'
 
 
@@ -152,17 +147,11 @@ def many_threads(rounds: int) -> dict[str, str]:
     All for as long, so that what else the machine does meets them alike: a turn of 10,000 deltas in every
     thread is a hundred million deliveries.
     """
-    streams = scenario(
-        "streams",
-        group("watchers", 9000, QUIET + LEAVE),
-        group("drivers", 1000, ENDLESS + LEAVE),
-        threads=1000,
-    )
     found: dict[str, list[tuple[float, float]]] = {"fanout": [], "streams": [], "threads": []}
     for _ in range(rounds):
         for name, results in found.items():
             with ours() as target:
-                result = load(target, streams if name == "streams" else name, "--duration", "20s")
+                result = load(target, name, "--duration", "20s")
             results.append((result["deliveries"]["perSecond"], result["server"]["cpuUsPerDelivery"]))
     one = statistics.median(rate for rate, _ in found.pop("fanout"))
     told = {}

@@ -151,9 +151,11 @@ def server() -> Iterator[AppServer]:
         yield running_server
 
 
-@pytest.mark.parametrize("name", [name for name in builtin_names() if name not in ("threads", "idle")])
+@pytest.mark.parametrize("name", [name for name in builtin_names() if name != "idle"])
 def test_every_built_in_scenario_passes_against_this_server(server: AppServer, name: str) -> None:
-    scenario = parse_scenario(builtin_text(name).replace('duration = "10s"', 'duration = "400ms"'), name)
+    text = builtin_text(name).replace('duration = "10s"', 'duration = "400ms"')
+    # A thousand threads with ten thousand connections are a run of its own.
+    scenario = parse_scenario(text.replace("= 1000\n", "= 4\n").replace("= 9000\n", "= 36\n"), name)
 
     result = run_load(scenario, Settings(server.listeners[0].url), worker_thread)
 
