@@ -111,6 +111,18 @@ def test_deltas_with_room_for_it_carry_their_index(agent: ScriptAgent) -> None:
     assert wide.deltas == ["00000000 abc", "00000001 abc"]
 
 
+@pytest.mark.parametrize("size", [8, 40, 70])
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 3000])
+def test_however_many_deltas_there_are_each_is_the_one_of_its_index(
+    agent: ScriptAgent, count: int, size: int
+) -> None:
+    done = run(agent, f"say {count} {size}")
+
+    filler = (" abcdefghijklmnopqrstuvwxyz" * 3)[: size - 8]
+    assert done.deltas == [f"{index:08}{filler}" for index in range(count)]
+    assert done.item["text"] == "".join(done.deltas)
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100, 65_536, 1_048_576])
 def test_a_delta_has_exactly_the_bytes_asked_for_in_utf_8_and_in_json(agent: ScriptAgent, size: int) -> None:
     (delta,) = run(agent, f"say 1 {size}").deltas
