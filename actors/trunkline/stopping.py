@@ -8,6 +8,7 @@ that does not end.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -165,9 +166,10 @@ def close_connections(router: Ref | None, deadline: Deadline) -> int:
 
 
 def stop_threads(router: Ref | None, deadline: Deadline) -> None:
-    """Stop the actors of all threads."""
+    """Stop the actors of all threads, which write down what they have for clients that come back."""
     stopped = threading.Event()
-    if _tell(router, StopThreads(stopped.set), stopped, deadline.step_s(CLOSE_S)):
+    # A thousand that have streamed want more than a few seconds.
+    if _tell(router, StopThreads(stopped.set), stopped, deadline.step_s(math.inf)):
         logger.error("x server: some threads have not stopped")
 
 

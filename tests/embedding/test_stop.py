@@ -32,7 +32,7 @@ from trunkline import (
 )
 from trunkline.inprocess import link
 from trunkline.local.backend import LocalBackend
-from trunkline.messages import InterruptTurns
+from trunkline.messages import InterruptTurns, Message, Ref
 from trunkline.testing import WebSocketWire, settle
 from trunkline.transports.closes import STOPPING
 from trunkline.types import ThreadId
@@ -221,21 +221,27 @@ def test_an_actor_of_the_hosts_may_stop_it_and_be_told_of_the_close() -> None:
 # What has to be cut off.
 
 
-def test_the_store_may_take_all_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
-    stop = LocalBackend.stop
+def test_threads_and_the_store_may_take_all_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, float] = {}
+    stop, tell = LocalBackend.stop, stopping._tell
 
-    def note(backend: LocalBackend, timeout_s: float) -> tuple[str, ...]:
-        given.append(timeout_s)
+    def note_stop(backend: LocalBackend, timeout_s: float) -> tuple[str, ...]:
+        given["store"] = timeout_s
         return stop(backend, timeout_s)
 
-    monkeypatch.setattr(LocalBackend, "stop", note)
+    def note_tell(router: Ref | None, message: Message, done: threading.Event, timeout_s: float) -> bool:
+        given[type(message).__name__] = timeout_s
+        return tell(router, message, done, timeout_s)
+
+    monkeypatch.setattr(LocalBackend, "stop", note_stop)
+    monkeypatch.setattr(stopping, "_tell", note_tell)
     server = AppServer(agent=None)
     server.start()
 
     assert server.stop(timeout_s=1000).is_clean
 
-    assert 900 < given[0] < 1000
+    assert 900 < given["StopThreads"] < 1000
+    assert 900 < given["store"] < 1000
 
 
 def test_it_returns_in_its_time_and_says_what_it_had_to_cut_off() -> None:
